@@ -1,0 +1,130 @@
+"""The advice nouns: Answers → Recommendation → Plan. Plain records; the code that makes them is beside this file."""
+
+from typing import Any
+
+from msgspec import Struct, field
+
+
+class Answer(Struct, frozen=True):
+    """One answer to a question of the tree. `origin` is detected, user or default; `basis` says from what."""
+
+    value: str
+    origin: str
+    basis: str = ""
+
+
+class PathStep(Struct, frozen=True):
+    """One node walked: the question asked there, the answer that chose the branch, and where it led."""
+
+    node: str
+    question: str
+    answer: Answer
+    answer_title: str
+    leads_to: str
+    reason: str = ""
+
+
+class Ranked(Struct, frozen=True):
+    """One framework in the ranking, best first. `runs` is False where it cannot run on the target at all."""
+
+    framework: str
+    title: str
+    score: float
+    runs: bool
+    reasons_for: tuple[str, ...] = ()
+    reasons_against: tuple[str, ...] = ()
+    claims: str = ""
+    """What its makers or the course claim, to be shown as a claim."""
+
+
+class Estimate(Struct, frozen=True):
+    """A number with its basis. `value` None is unknown; `measured` is True only for a measurement of this machine."""
+
+    value: float | None = None
+    basis: str = ""
+    measured: bool = False
+
+
+class PrecisionForecast(Struct, frozen=True):
+    """What one precision would give for one model on one target."""
+
+    precision: str
+    title: str
+    precision_class: str
+    """ultra-low, low, medium or reference"""
+    bits_per_weight: Estimate
+    size_bytes: Estimate
+    memory_bytes: Estimate
+    """Weights, key/value cache at `context_length`, and buffers, while chatting."""
+    decode_tokens_per_s: Estimate
+    quality: Estimate
+    """KL divergence against the source as published for a larger model; the basis says which."""
+    quality_words: str
+    fits: bool
+    fallback_tensors: int = 0
+    """Tensors whose rows the block size does not divide, and which fall back to another type."""
+    recommended: bool = False
+
+
+class Route(Struct, frozen=True):
+    """A smaller way to go when something does not fit."""
+
+    title: str
+    reason: str
+    answers: dict[str, str] = field(default_factory=dict)
+    """Answers to change (may be empty)."""
+
+
+class Recommendation(Struct, frozen=True):
+    """What the tree says, for one set of answers on one machine, and what fits there."""
+
+    leaf: str
+    framework: str
+    secondary: str
+    path: tuple[PathStep, ...]
+    answers: dict[str, Answer]
+    ranking: tuple[Ranked, ...]
+    reasons: tuple[str, ...]
+    precision: str | None = None
+    """None without a model, or where none fits."""
+    precisions: tuple[PrecisionForecast, ...] = ()
+    context_length: int = 0
+    fits: bool = True
+    smaller_routes: tuple[Route, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Cost(Struct, frozen=True):
+    """What a step takes, beside what is there already. Bytes and seconds."""
+
+    download_bytes: Estimate = Estimate()
+    disk_bytes: Estimate = Estimate()
+    peak_memory_bytes: Estimate = Estimate()
+    time_s: Estimate = Estimate()
+
+
+class Step(Struct, frozen=True):
+    """One idempotent piece of work. `environment` names where it runs ("" is Edgewise's own interpreter)."""
+
+    id: str
+    kind: str
+    """A step kind that the framework (or the engine itself) knows: fetch_model, environment, convert, quantize, …"""
+    title: str
+    environment: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    cost: Cost = Cost()
+    present: bool = False
+    """Its result is already on disk, so it will cost nothing."""
+
+
+class Plan(Struct, frozen=True):
+    """The steps from where we are to a published artifact, and what was known when it was made."""
+
+    title: str
+    framework: str
+    model: str
+    """Path or name as the user gave it."""
+    precision: str
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
+    schema: int = 1

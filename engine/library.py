@@ -1,0 +1,1 @@
+"""Artifacts on disk: published by one rename, listed only when whole, verified, removed."""

@@ -1,0 +1,74 @@
+"""The model card noun: what a model is, read from headers and config, never from weights."""
+
+from msgspec import Struct
+
+
+class WeightGroup(Struct, frozen=True):
+    """Tensors of one role, type and row width, summed: what is needed to predict sizes at other precisions.
+
+    `role` is one of embedding, output, attention_v, attention_other, ffn_down, ffn_other, other (matrices)
+    and vector (one-dimensional: norms, biases).
+    """
+
+    role: str
+    type: str
+    """Field name of the weight type in upper case: F32, F16, BF16, Q4_1, Q8_0, …"""
+    row_width: int
+    """Elements in a row (the innermost dimension), what block quantization must divide."""
+    tensors: int
+    parameters: int
+    size_bytes: int
+
+
+class ModelCard(Struct, frozen=True):
+    """A model at `path`. None means that the files do not say."""
+
+    name: str
+    path: str
+    format: str
+    """gguf or safetensors"""
+    architecture: str
+    """llama, qwen2, phi3, … as GGUF names it, or config.json's model_type"""
+    parameters: int
+    size_bytes: int
+    tensors: int
+    weights: tuple[WeightGroup, ...]
+    layers: int | None = None
+    width: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    head_width: int | None = None
+    context_length: int | None = None
+    vocabulary: int | None = None
+    experts: int | None = None
+    licence: str | None = None
+    chat_template: bool = False
+    quantized: bool = False
+    """Whether any matrix is stored below 16 bits; converting it further is a requantization."""
+    origin: str = ""
+    """packaged, local or a hub repository"""
+
+    @property
+    def weight_types(self) -> dict[str, int]:
+        """Tensors per weight type, most frequent first."""
+        counts: dict[str, int] = {}
+        for group in self.weights:
+            counts[group.type] = counts.get(group.type, 0) + group.tensors
+        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Mean bits stored for a parameter."""
+        return 8 * self.size_bytes / self.parameters if self.parameters else 0.0
+
+    def kv_cache_bytes(self, context_length: int, bytes_per_element: float = 2.0) -> int | None:
+        """Size of the key and value caches for `context_length` tokens: 2 · layers · kv_heads · head_width · n.
+
+        None where the header does not give the dimensions.
+        """
+        if self.layers is None or self.head_width is None:
+            return None
+        kv_heads = self.kv_heads or self.heads
+        if kv_heads is None:
+            return None
+        return int(2 * self.layers * kv_heads * self.head_width * context_length * bytes_per_element)
