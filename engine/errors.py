@@ -47,9 +47,7 @@ class EdgewiseError(Exception):
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Restore an error from `to_dict`; an unknown kind becomes a plain EdgewiseError."""
-        kinds: dict[str, type[EdgewiseError]] = {
-            kind.__name__: kind for kind in EdgewiseError.__subclasses__()
-        }
+        kinds: dict[str, type[EdgewiseError]] = {kind.__name__: kind for kind in EdgewiseError.__subclasses__()}
         kind = kinds.get(str(data.get("kind")), EdgewiseError)
         return kind(*(str(data.get(key, "")) for key in ("what", "why", "remedy", "log")))  # type: ignore[return-value]
 

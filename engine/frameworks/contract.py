@@ -14,7 +14,7 @@ from msgspec import Struct
 from engine.advice.records import Estimate, Step
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
-from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
+from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded
 
 
 class Environment(Struct, frozen=True):
