@@ -115,6 +115,8 @@ class Step(Struct, frozen=True):
     cost: Cost = Cost()
     present: bool = False
     """Its result is already on disk, so it will cost nothing."""
+    module: str = "engine.frameworks.steps"
+    """Where the kind's function is, in its STEPS."""
 
 
 class Plan(Struct, frozen=True):

@@ -1,0 +1,57 @@
+"""The frameworks by name, and the plans that use them. The describing halves are light; nothing heavy is imported."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.advice.records import Plan
+    from engine.frameworks.contract import Framework
+    from engine.hardware.facts import Hardware
+    from engine.models.card import ModelCard
+
+NAMES = ("llamacpp",)
+
+
+def names() -> tuple[str, ...]:
+    """The frameworks that can be walked to the end."""
+    return NAMES
+
+
+def get(name: str) -> Framework:
+    """The describing half of a framework. UsageError when there is none of that name."""
+    if name not in NAMES:
+        raise UsageError(f"There is no framework {name!r} yet.", "", f"Choose one of {', '.join(NAMES)}.")
+    framework: Framework = importlib.import_module(f"engine.frameworks.{name}").FRAMEWORK
+    return framework
+
+
+def working_module(name: str) -> str:
+    """The module of a framework's working half, for a worker."""
+    return f"engine.frameworks.{name}.work"
+
+
+def make_plan(
+    card: ModelCard, framework: str, precision: str, hardware: Hardware, name: str = "", build: str = "auto"
+) -> Plan:
+    """The steps from where we are to a published artifact of `card` at `precision`."""
+    from engine.frameworks import plans
+
+    return plans.conversion_plan(card, get(framework), precision, hardware, name, build)
+
+
+def setup_plan(framework: str, purpose: str, hardware: Hardware, build: str = "auto") -> Plan:
+    """The steps that make an environment of a framework; `purpose` is run or convert."""
+    from engine.frameworks import plans
+
+    return plans.setup_plan(get(framework), purpose, hardware, build)
+
+
+def quickstart_plan(framework: str, precision: str, hardware: Hardware, prompt: str) -> Plan:
+    """The main job on the packaged model: convert, prove, publish, and measure against the unquantized reference."""
+    from engine.frameworks import plans
+
+    return plans.quickstart_plan(get(framework), precision, hardware, prompt)

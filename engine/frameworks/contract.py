@@ -115,8 +115,26 @@ class Framework(Protocol):
         """Names of the precisions it converts to, smallest first."""
         ...
 
-    def plan(self, card: ModelCard, precision: str, hardware: Hardware, name: str) -> tuple[Step, ...]:
-        """The steps that make an artifact called `name` from the model. Raises InputError if it cannot be done."""
+    def plan(self, card: ModelCard, precision: str, hardware: Hardware, build: str = "auto") -> tuple[Step, ...]:
+        """The steps that make the result in a job's scratch folder and prove it. InputError if it cannot be done."""
+        ...
+
+    def environment_step(self, environment: Environment, hardware: Hardware, build: str) -> Step:
+        """The step that makes one environment, marked present if it is there already."""
+        ...
+
+    def with_comparison(
+        self, steps: tuple[Step, ...], card: ModelCard, precision: str, hardware: Hardware, prompt: str
+    ) -> tuple[Step, ...]:
+        """A conversion's steps with an unquantized reference made and both measured before the result is published."""
+        ...
+
+    def output_name(self, precision: str) -> str:
+        """The result's file name in a job's scratch folder."""
+        ...
+
+    def file_name(self, name: str) -> str:
+        """The result's file name in the library."""
         ...
 
     def load_memory(self, card: ModelCard, context_length: int) -> Estimate:

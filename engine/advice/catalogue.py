@@ -1,0 +1,234 @@
+"""What is known of frameworks and precisions, read from the files in assets/ that people edit."""
+
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from engine.advice.datafile import ASSETS, DataFile, reference
+from engine.advice.tree import FRAMEWORKS
+
+FACTS = ("os", "architecture", "cpu_vendor", "accelerator", "api", "board")
+"""What a rule may ask of the target, beside the answers to the tree's questions."""
+
+ROLES = ("attention_v", "attention_output", "ffn_down")
+
+Condition = str | tuple[str, ...]
+
+
+class Claims(Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of the course's headline table."""
+
+    quantization: str
+    memory: str
+    speed_up: str
+    use: str
+
+
+class FrameworkEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """A framework's row in the requirements matrix, 3 excellent to 0 not at all, and its claims."""
+
+    title: str
+    strengths: tuple[str, ...]
+    dots: dict[str, int]
+    claims: Claims
+    notes: dict[str, str] = field(default_factory=dict)
+    gpu_apis: tuple[str, ...] = ()
+
+
+class Platform(Struct, frozen=True, forbid_unknown_fields=True):
+    """A row of the platform matrix, and what to assume of such a machine when it was not inspected."""
+
+    title: str
+    primary: str
+    second: str
+    assumes: dict[str, str] = field(default_factory=dict)
+
+
+class Weights(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the parts of a score count."""
+
+    leaf: float
+    secondary: float
+    primary: float
+    second: float
+    order: float
+    answers: dict[str, dict[str, float]]
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """What holds for a framework on the targets that match."""
+
+    framework: str
+    when: dict[str, Condition]
+    unless: dict[str, Condition] = field(default_factory=dict)
+    runs: bool = True
+    score: float = 0.0
+    reason_for: str = field(default="", name="for")
+    reason_against: str = field(default="", name="against")
+
+
+class MemoryModel(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a framework's memory while chatting is estimated; see the formula in frameworks.toml."""
+
+    weights: float
+    process_bytes: int
+    basis: str
+    vocabulary_entry_bytes: int = 0
+    batch: int = 0
+
+
+class DecodeModel(Struct, frozen=True, forbid_unknown_fields=True):
+    """The part of a token's time that does not depend on the bytes read; see the formula in frameworks.toml."""
+
+    layer_s: float
+    vocabulary_entry_s: float
+    basis: str
+
+
+class WeightType(Struct, frozen=True, forbid_unknown_fields=True):
+    """A storage type: `block` weights take `bytes`; `fallback` where a row is not a multiple of the block."""
+
+    block: int
+    bytes: int
+    efficiency: float
+    fallback: str = ""
+
+    @property
+    def bits(self) -> float:
+        """Bits per weight."""
+        return 8 * self.bytes / self.block
+
+
+class MixRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which layers of a role get another type than the base."""
+
+    role: str
+    layers: str
+    type: str
+    min_gqa: int = 0
+
+
+class Precision(Struct, frozen=True, forbid_unknown_fields=True):
+    """A precision: either a base type with a mix (llama.cpp), or mean bits per weight (the others)."""
+
+    framework: str
+    title: str
+    precision_class: str = field(name="class")
+    words: str
+    acceptable: bool = True
+    kld: float | None = None
+    same_top: float | None = None
+    quality_source: str = ""
+    base: str = ""
+    output: str = ""
+    mix: tuple[MixRule, ...] = ()
+    bits: float = 0.0
+    embedding_bits: float = 0.0
+    output_bits: float = 0.0
+    untied: bool = False
+
+
+class Catalogue(Struct, frozen=True):
+    """Everything in frameworks.toml and precisions.toml, checked."""
+
+    frameworks: dict[str, FrameworkEntry]
+    rows: dict[str, str]
+    platforms: dict[str, Platform]
+    orders: dict[str, tuple[str, ...]]
+    weights: Weights
+    rules: tuple[Rule, ...]
+    memory: dict[str, MemoryModel]
+    decode: dict[str, DecodeModel]
+    bandwidth: dict[str, float]
+    types: dict[str, WeightType]
+    precisions: dict[str, Precision]
+    choice: dict[str, dict[str, Condition]]
+
+    def precisions_of(self, framework: str) -> dict[str, Precision]:
+        """The framework's precisions by name, as the file orders them."""
+        return {name: entry for name, entry in self.precisions.items() if entry.framework == framework}
+
+
+def load_catalogue(folder: Path = ASSETS) -> Catalogue:
+    """Read and check both files. Raises InputError naming file, line and entry."""
+    about, sizes = DataFile(folder / "frameworks.toml"), DataFile(folder / "precisions.toml")
+    about.only("frameworks", "rows", "platforms", "orders", "weights", "rules", "memory", "decode", "bandwidth")
+    sizes.only("types", "precisions", "choice")
+    rules = about.data.get("rules", [])
+    if not isinstance(rules, list):
+        about.fail("the rules must be [[rules]]", "rules")
+    catalogue = Catalogue(
+        frameworks=about.section("frameworks", FrameworkEntry),
+        rows=about.section("rows", str),
+        platforms=about.section("platforms", Platform),
+        orders=about.section("orders", tuple[str, ...]),
+        weights=about.record(Weights, about.data.get("weights", {}), "weights"),
+        rules=tuple(about.record(Rule, rule, "rules", str(index)) for index, rule in enumerate(rules)),
+        memory=about.section("memory", MemoryModel),
+        decode=about.section("decode", DecodeModel, optional=True),
+        bandwidth=about.section("bandwidth", float, optional=True),
+        types=sizes.section("types", WeightType),
+        precisions=sizes.section("precisions", Precision),
+        choice=sizes.section("choice", dict[str, Condition]),
+    )
+    _check_frameworks(about, catalogue)
+    _check_precisions(sizes, catalogue)
+    return catalogue
+
+
+def _check_frameworks(file: DataFile, catalogue: Catalogue) -> None:
+    for name in FRAMEWORKS:
+        for section, entries in (("frameworks", catalogue.frameworks), ("memory", catalogue.memory)):
+            if name not in entries:
+                file.fail(f"[{section}.{name}] is missing", section)
+    for name, entry in catalogue.frameworks.items():
+        reference(file, name, FRAMEWORKS, "framework", "frameworks", name)
+        for row, dots in entry.dots.items():
+            reference(file, row, catalogue.rows, "row", "frameworks", name, "dots")
+            if not 0 <= dots <= 3:
+                file.fail(f"{row} has {dots} dots; 0 to 3 are possible", "frameworks", name, "dots")
+    for name, platform in catalogue.platforms.items():
+        reference(file, platform.primary, FRAMEWORKS, "framework", "platforms", name, "primary")
+        reference(file, platform.second, FRAMEWORKS, "framework", "platforms", name, "second")
+        for fact in platform.assumes:
+            reference(file, fact, FACTS, "fact", "platforms", name, "assumes")
+    for name, order in catalogue.orders.items():
+        for framework in order:
+            reference(file, framework, FRAMEWORKS, "framework", "orders", name)
+    for answer, rows in catalogue.weights.answers.items():
+        for row in rows:
+            reference(file, row, catalogue.rows, "row", "weights", "answers", answer)
+    for index, rule in enumerate(catalogue.rules):
+        reference(file, rule.framework, FRAMEWORKS, "framework", "rules", str(index), "framework")
+        if not rule.runs and not rule.reason_against:
+            file.fail("runs = false needs a reason in `against`", "rules", str(index))
+
+
+def _check_precisions(file: DataFile, catalogue: Catalogue) -> None:
+    for name, kind in catalogue.types.items():
+        if kind.block < 1 or kind.bytes < 1 or not 0 < kind.efficiency <= 1:
+            file.fail("block and bytes must be positive, efficiency between 0 and 1", "types", name)
+        if kind.fallback:
+            reference(file, kind.fallback, catalogue.types, "type", "types", name, "fallback")
+    for name, entry in catalogue.precisions.items():
+        place = ("precisions", name)
+        reference(file, entry.framework, FRAMEWORKS, "framework", *place, "framework")
+        if not entry.base:
+            if entry.bits <= 0:
+                file.fail("it needs either a base type or bits", *place)
+            continue
+        reference(file, entry.base, catalogue.types, "type", *place, "base")
+        reference(file, entry.output, catalogue.types, "type", *place, "output")
+        for rule in entry.mix:
+            reference(file, rule.type, catalogue.types, "type", *place, "mix")
+            reference(file, rule.role, ROLES, "role", *place, "mix")
+            if rule.layers not in ("all", "more_bits", "first_eighth", "first_sixteenth"):
+                prefix, _, count = rule.layers.partition("_")
+                if prefix != "first" or not count.isdecimal():
+                    file.fail(f"unknown layers “{rule.layers}”", *place, "mix")
+    for framework, choices in catalogue.choice.items():
+        reference(file, framework, FRAMEWORKS, "framework", "choice", framework)
+        names = catalogue.precisions_of(framework)
+        for priority, order in choices.items():
+            for name in () if order == "smallest" else ((order,) if isinstance(order, str) else order):
+                reference(file, name, names, f"precision of {framework}", "choice", framework, priority)

@@ -1,0 +1,178 @@
+"""`edgewise advise`: the path through the tree, the ranking, the precisions and the plan, each with its reasons."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.advice.records import Plan, PrecisionForecast, Ranked, Recommendation
+from engine.cli.choice import advise
+from engine.cli.plan import estimate_text, plan_lines
+from engine.cli.table import table, wrap
+from engine.cli.terminal import Output, emit, out
+from engine.errors import EdgewiseError, UsageError
+from engine.hardware.facts import Hardware
+from engine.models.card import ModelCard
+from engine.text import human_bytes
+
+ORIGINS = {"detected": "detected", "user": "your answer", "default": "assumed"}
+
+
+def run(options: Namespace) -> int:
+    """Advise for this machine or a saved profile, with or without a model."""
+    from engine.hardware import load_profile, probe
+
+    answers = parse_answers(options.answer)
+    here = probe()
+    target = load_profile(Path(options.target)) if options.target else here
+    card = None
+    if options.model:
+        from engine.models import find_model
+
+        card = find_model(options.model)
+    recommendation = advise(target, answers, card, options.context)
+    plan, obstacle = _plan(recommendation, card, here)
+    if options.json:
+        emit({"target": target.name, "recommendation": recommendation, "plan": plan, "obstacle": obstacle})
+        return 0
+    screen = out()
+    for section in (_path, _ranking, _verdict, _precisions, _routes):
+        section(screen, recommendation)
+    if plan is not None:
+        screen.line()
+        screen.line("Plan", "bold")
+        for line in plan_lines(plan, screen.columns):
+            screen.line(line)
+    elif obstacle:
+        screen.line()
+        _say(screen, f"No plan: {obstacle}")
+    elif card is None:
+        screen.line()
+        _say(screen, "Name a model for precisions and a plan: `edgewise models list` shows some.")
+    return 0
+
+
+def parse_answers(pairs: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` pairs as a dictionary; UsageError for anything else."""
+    answers = {}
+    for pair in pairs:
+        key, found, value = pair.partition("=")
+        if not (key and found and value):
+            raise UsageError(
+                f"{pair!r} is no answer.", "An answer reads KEY=VALUE.", "For example: --answer priority=speed"
+            )
+        answers[key] = value
+    return answers
+
+
+def _plan(recommendation: Recommendation, card: ModelCard | None, here: Hardware) -> tuple[Plan | None, str]:
+    """The plan, or why there is none ("" where no model was named)."""
+    from engine.frameworks import make_plan, names
+
+    if card is None:
+        return None, ""
+    if recommendation.precision is None:
+        return None, "no precision fits the memory of the target."
+    if recommendation.framework not in names():
+        return None, f"this version converts with {', '.join(names())} only, not with {recommendation.framework}."
+    try:
+        return make_plan(card, recommendation.framework, recommendation.precision, here), ""
+    except EdgewiseError as error:
+        return None, " ".join(error.lines())
+
+
+def _say(screen: Output, text: str, indent: str = "", style: str = "") -> None:
+    for line in wrap(text, screen.columns, indent):
+        screen.line(line, style)
+
+
+def _path(screen: Output, recommendation: Recommendation) -> None:
+    screen.line("Path", "bold")
+    for step in recommendation.path:
+        basis = f": {step.answer.basis}" if step.answer.basis else ""
+        _say(
+            screen,
+            f"{step.question} {step.answer_title} ({ORIGINS.get(step.answer.origin, step.answer.origin)}{basis})",
+            "  ",
+        )
+        if step.reason:
+            _say(screen, step.reason, "    ", "dim")
+
+
+def _ranking(screen: Output, recommendation: Recommendation) -> None:
+    screen.line()
+    screen.line("Frameworks", "bold")
+    for place, ranked in enumerate(recommendation.ranking, 1):
+        _ranked(screen, place, ranked)
+
+
+def _ranked(screen: Output, place: int, ranked: Ranked) -> None:
+    _say(
+        screen,
+        f"{place}. {ranked.title} (score {ranked.score:g}){'' if ranked.runs else ' – does not run there'}",
+        "  ",
+    )
+    for sign, reasons in (("+", ranked.reasons_for), ("-", ranked.reasons_against)):
+        for reason in reasons:
+            _say(screen, f"{sign} {reason}", "     ")
+    if ranked.claims:
+        _say(screen, f"claimed: {ranked.claims}", "     ", "dim")
+
+
+def _verdict(screen: Output, recommendation: Recommendation) -> None:
+    screen.line()
+    titles = {ranked.framework: ranked.title for ranked in recommendation.ranking}
+    choice = titles.get(recommendation.framework, recommendation.framework)
+    precision = f" at {recommendation.precision}" if recommendation.precision else ""
+    second = titles.get(recommendation.secondary, recommendation.secondary)
+    _say(screen, f"Recommended: {choice}{precision}" + (f"; second choice: {second}" if second else ""), style="bold")
+    for reason in recommendation.reasons:
+        _say(screen, reason, "  ")
+    for warning in recommendation.warnings:
+        _say(screen, f"Warning: {warning}", "  ", "yellow")
+
+
+def _precisions(screen: Output, recommendation: Recommendation) -> None:
+    if not recommendation.precisions:
+        return
+    screen.line()
+    screen.line(f"Precisions, with a context of {recommendation.context_length} tokens", "bold")
+    headers = ("", "Precision", "Class", "Bits", "Size", "Memory", "Tokens/s", "Quality", "Fits")
+    rows = [_forecast(forecast) for forecast in recommendation.precisions]
+    for line in table(headers, rows, screen.columns, right=(3, 4, 5, 6)):
+        screen.line(line)
+    shown = next((each for each in recommendation.precisions if each.recommended), recommendation.precisions[0])
+    for title, estimate in (
+        ("size", shown.size_bytes),
+        ("memory", shown.memory_bytes),
+        ("tokens/s", shown.decode_tokens_per_s),
+        ("quality", shown.quality),
+    ):
+        if estimate.basis:
+            _say(screen, f"{title}: {estimate.basis}", "  ", "dim")
+
+
+def _forecast(forecast: PrecisionForecast) -> tuple[str, ...]:
+    def number(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:.3g}"
+
+    return (
+        "→" if forecast.recommended else "",
+        forecast.precision,
+        forecast.precision_class,
+        number(forecast.bits_per_weight.value),
+        estimate_text(forecast.size_bytes, human_bytes),
+        estimate_text(forecast.memory_bytes, human_bytes),
+        estimate_text(forecast.decode_tokens_per_s, number),
+        forecast.quality_words,
+        "yes" if forecast.fits else "no",
+    )
+
+
+def _routes(screen: Output, recommendation: Recommendation) -> None:
+    if recommendation.fits and not recommendation.smaller_routes:
+        return
+    screen.line()
+    screen.line("Smaller routes" if recommendation.fits else "Nothing fits. Smaller routes", "bold")
+    for route in recommendation.smaller_routes:
+        answers = " ".join(f"--answer {key}={value}" for key, value in route.answers.items())
+        _say(screen, f"{route.title}: {route.reason}" + (f" ({answers})" if answers else ""), "  ")

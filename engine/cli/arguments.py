@@ -1,0 +1,196 @@
+"""What may be written on the command line. Imports argparse and nothing else: this is the path of `edgewise --help`."""
+
+import argparse
+import os
+
+PROGRESS_NOTE = """\
+Without a command, Edgewise opens its screens.
+
+Results go to stdout and progress to stderr; --json prints JSON. Exit status: 0 done, 1 failed with a stated error,
+2 wrong usage, 130 interrupted. EDGEWISE_DATA names the folder where everything is kept.
+"""
+
+
+class _Format(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, without importing shutil (and its archive modules) to find out."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2, max_help_position=26)
+        self._action_max_length = 16  # argparse forgets the indentation of the commands it lists
+
+
+def _columns() -> int:
+    try:
+        return int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size(1).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def build_parser(arguments: list[str]) -> argparse.ArgumentParser:
+    """The parser for `arguments`; of the commands, only the ones that occur there get their own arguments."""
+    from engine import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="edgewise",
+        description="Shrink a language model for the machine you have, and talk with the result.",
+        epilog=PROGRESS_NOTE,
+        formatter_class=_Format,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"edgewise {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog="edgewise")
+    for name, (summary, declare) in COMMANDS.items():
+        command = _add(commands, name, summary)
+        if name in arguments:
+            declare(command)
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        formatter_class=_Format,
+        allow_abbrev=False,
+    )
+    command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return command
+
+
+def _json(command: argparse.ArgumentParser, text: str = "print one JSON document") -> None:
+    command.add_argument("--json", action="store_true", help=text)
+
+
+def _yes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--yes", "-y", action="store_true", help="do not ask")
+
+
+def _actions(command: argparse.ArgumentParser) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+    return command.add_subparsers(dest="action", metavar="ACTION", required=True, prog=command.prog)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _quickstart(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--precision", metavar="P", help="instead of the recommended one")
+    command.add_argument("--prompt", metavar="TEXT", help="what the finished model is asked")
+    _json(command)
+
+
+def _hardware(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--measure", action="store_true", help="measure memory bandwidth and throughput (2 s)")
+    command.add_argument("--sysroot", metavar="DIR", help="read the Linux files from a copied tree")
+    command.add_argument("--save", metavar="FILE", help="write a profile that `advise --target` reads")
+    _json(command)
+
+
+def _advise(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", nargs="?", help="a path or a name that `models list` shows")
+    command.add_argument("--target", metavar="FILE", help="advise for the machine of this saved profile")
+    command.add_argument(
+        "--answer", metavar="KEY=VALUE", action="append", default=[], help="answer a question (repeatable)"
+    )
+    command.add_argument("--context", metavar="N", type=_count, help="context length in tokens")
+    _json(command)
+
+
+def _setup(command: argparse.ArgumentParser) -> None:
+    command.add_argument("framework", metavar="FRAMEWORK", help="llamacpp")
+    command.add_argument("--purpose", choices=("run", "convert"), help="what the environment is for (default: run)")
+    command.add_argument(
+        "--build",
+        choices=("auto", "tuned", "portable", "prebuilt"),
+        default="auto",
+        help="compiled for this machine, for any machine, or downloaded",
+    )
+    command.add_argument("--remove", action="store_true", help="delete the framework's environments instead")
+    _yes(command)
+    _json(command)
+
+
+def _models(command: argparse.ArgumentParser) -> None:
+    actions = _actions(command)
+    _json(_add(actions, "list", "the packaged model and those in the models folder"))
+    show = _add(actions, "show", "a model's card, read from its headers")
+    show.add_argument("model", metavar="MODEL", help="a path or a name that `models list` shows")
+    _json(show)
+
+
+def _convert(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help="a path or a name that `models list` shows")
+    command.add_argument("--framework", metavar="F", help="instead of the recommended one")
+    command.add_argument("--precision", metavar="P", help="instead of the recommended one")
+    command.add_argument("--name", metavar="NAME", help="what to call the artifact")
+    command.add_argument("--detach", action="store_true", help="print the job's id and do not wait for it")
+    _yes(command)
+    _json(command)
+
+
+def _jobs(command: argparse.ArgumentParser) -> None:
+    actions = _actions(command)
+    _json(_add(actions, "list", "all jobs, the newest first"))
+    attach = _add(actions, "attach", "watch a job; Ctrl-C leaves it running")
+    attach.add_argument("job", metavar="JOB", nargs="?", help="its id or the beginning of it (default: the newest)")
+    _json(attach, "print the job's journal as JSON lines")
+    attach.set_defaults(streams=True)
+    for name, summary in (("cancel", "stop a job"), ("resume", "continue a job that ended early")):
+        action = _add(actions, name, summary)
+        action.add_argument("job", metavar="JOB", help="its id or the beginning of it")
+        if name == "resume":
+            action.add_argument("--detach", action="store_true", help="do not wait for it")
+        _json(action)
+    remove = _add(actions, "remove", "forget jobs that have ended, and their scratch files")
+    remove.add_argument("job", metavar="JOB", nargs="+", help="its id or the beginning of it")
+    _yes(remove)
+    _json(remove)
+
+
+def _library(command: argparse.ArgumentParser) -> None:
+    actions = _actions(command)
+    _json(_add(actions, "list", "all artifacts"))
+    show = _add(actions, "show", "an artifact and its recipe")
+    show.add_argument("artifact", metavar="ARTIFACT", help="its id or the beginning of it")
+    _json(show)
+    verify = _add(actions, "verify", "check every file against the manifest")
+    verify.add_argument("artifact", metavar="ARTIFACT", nargs="*", help="its id or the beginning of it (default: all)")
+    _json(verify)
+    remove = _add(actions, "remove", "delete artifacts")
+    remove.add_argument("artifact", metavar="ARTIFACT", nargs="+", help="its id or the beginning of it")
+    _yes(remove)
+    _json(remove)
+
+
+def _chat(command: argparse.ArgumentParser) -> None:
+    command.add_argument("artifact", metavar="ARTIFACT", help="its id or the beginning of it, or a GGUF file")
+    command.add_argument("--prompt", metavar="TEXT", help="ask this, print the answer and leave")
+    command.add_argument("--system", metavar="TEXT", help="the system prompt")
+    command.add_argument("--temperature", metavar="T", type=float, help="0 always takes the likeliest token")
+    command.add_argument("--top-p", metavar="P", type=float, help="keep the likeliest tokens up to this probability")
+    command.add_argument("--top-k", metavar="N", type=int, help="keep this many of the likeliest tokens")
+    command.add_argument("--max-tokens", metavar="N", type=_count, help="longest answer")
+    command.add_argument("--context", metavar="N", type=_count, help="context length in tokens")
+    command.add_argument("--threads", metavar="N", type=_count, help="threads (default: what suits the cores)")
+    command.add_argument("--seed", metavar="N", type=int, help="make the sampling repeatable")
+    _json(command, "print every event as a JSON line")
+    command.set_defaults(streams=True)
+
+
+COMMANDS = {
+    "quickstart": ("the whole road on the packaged model: detect, decide, quantize, measure, answer", _quickstart),
+    "hardware": ("what this machine is, and where each fact comes from", _hardware),
+    "advise": ("which framework and precision suit this machine and model, and what it would cost", _advise),
+    "setup": ("make or remove the environment that a framework runs in", _setup),
+    "models": ("the models that can be converted", _models),
+    "convert": ("quantize a model into the library", _convert),
+    "jobs": ("long work in the background: watch, cancel, resume", _jobs),
+    "library": ("the artifacts that were made: show, verify, remove", _library),
+    "chat": ("talk with an artifact", _chat),
+}

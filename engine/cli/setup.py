@@ -1,0 +1,52 @@
+"""`edgewise setup`: make a framework's environment, or take it away."""
+
+from argparse import Namespace
+
+from engine.cli.progress import show_plan, watch
+from engine.cli.terminal import ask, emit, err, out
+from engine.errors import Cancelled
+from engine.text import human_bytes
+
+
+def run(options: Namespace) -> int:
+    """Show what the environment will cost, then make it as a job; or remove the environments."""
+    from engine.frameworks import get
+
+    framework = get(options.framework)
+    if options.remove:
+        chosen = [each.name for each in framework.environments if options.purpose in (None, each.purpose)]
+        return _remove(chosen, options)
+    return _make(framework.name, options)
+
+
+def _make(framework: str, options: Namespace) -> int:
+    from engine.frameworks import setup_plan
+    from engine.hardware import probe
+    from engine.work.jobs import submit
+
+    purpose = options.purpose or "run"
+    plan = setup_plan(framework, purpose, probe(), options.build)
+    show_plan(plan)
+    job = None if all(step.present for step in plan.steps) else watch(submit(plan), "cancel")
+    if options.json:
+        result = job.result if job else {}
+        emit({"framework": framework, "purpose": purpose, "job": job.id if job else None, "result": result})
+        return 0
+    out().line(f"{framework} {'is' if job else 'was already'} ready ({purpose}).")
+    return 0
+
+
+def _remove(environments: list[str], options: Namespace) -> int:
+    from engine.frameworks.environments import remove_environment
+
+    if not options.yes and not ask(f"Delete {', '.join(environments)}? They can be made again."):
+        raise Cancelled("Nothing was deleted.")
+    freed = {name: remove_environment(name) for name in environments}
+    if options.json:
+        emit({"freed_bytes": freed})
+        return 0
+    for name, size in freed.items():
+        out().line(f"{name}: freed {human_bytes(size)}")
+    if not environments:
+        err().line("There was nothing to delete.")
+    return 0

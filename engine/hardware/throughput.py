@@ -1,0 +1,213 @@
+"""How fast this machine reads memory and multiplies numbers, measured in less than two seconds.
+
+The work is done in a process of its own: it gives its memory back, and a machine that refuses an instruction ends
+that process and not ours. What could not be measured is unknown, and its source says why.
+"""
+
+import ctypes
+import json
+import math
+import mmap
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from engine.errors import EdgewiseError
+from engine.hardware.facts import Fact, Hardware, Throughput
+from engine.hardware.files import Tree, clean
+from engine.hardware.kernels import Kernel, best_kernels, load
+from engine.paths import data_dir, room
+
+_LIMIT_S = 1.9
+_WINDOW_S = 0.1
+_WINDOWS = 4
+_MAX_THREADS = 64
+_CACHE_NAME = "throughput.json"
+_MEBIBYTE = 1 << 20
+
+
+class _Cached(msgspec.Struct, frozen=True):
+    machine: str
+    throughput: Throughput
+
+
+def measure(hardware: Hardware) -> Throughput:
+    """Measure the running machine, whose facts `hardware` are, and keep the result with its date.
+
+    Memory: bytes read a second by the C library's memchr over a buffer larger than the caches. Numbers: operations a
+    second of one multiply-accumulate instruction on registers, named in the source. All by as many threads as there
+    are cores that we may use; the best of four windows each.
+    """
+    cores = [cores for cores in (hardware.cpu.usable_cores.value, hardware.cpu.physical_cores.value) if cores]
+    threads = max(1, min(_MAX_THREADS, math.floor(min(cores, default=1))))
+    buffer_bytes = _buffer_bytes(hardware, threads)
+    kernels = []
+    if sys.platform == "linux":
+        kernels = best_kernels(hardware.cpu.architecture.value or "", hardware.cpu.instruction_sets.value or ())
+    order = json.dumps(
+        {
+            "threads": threads,
+            "buffer_bytes": buffer_bytes,
+            "kernels": [(*kernel[:3], kernel.code.hex()) for kernel in kernels],
+        }
+    )
+    results = _run(order)
+    missing = {
+        "memory": "the measurement failed" if buffer_bytes else "too little memory to measure beyond the caches",
+        **dict.fromkeys(("float32", "int8"), "no instruction of this processor that we can measure here"),
+        **{kernel.measures: f"{kernel.instruction} could not be run" for kernel in kernels},
+    }
+    facts = {name: results.get(name, Fact(None, why)) for name, why in missing.items()}
+    throughput = Throughput(
+        memory_bytes_per_s=facts["memory"],
+        int8_ops_per_s=facts["int8"],
+        float32_ops_per_s=facts["float32"],
+        threads=threads,
+        measured_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    with suppress(EdgewiseError, OSError):  # a measurement that cannot be kept is one all the same
+        place = room("cache") / _CACHE_NAME
+        partial = place.with_name(f"{_CACHE_NAME}.{os.getpid()}.partial")
+        partial.write_bytes(msgspec.json.encode(_Cached(_fingerprint(), throughput)))
+        os.replace(partial, place)
+    return throughput
+
+
+def cached_throughput() -> Throughput | None:
+    """The last measurement of this machine; None if there is none, or another machine made it."""
+    content = Tree().read_bytes(str(data_dir() / "cache" / _CACHE_NAME))
+    if content is None:
+        return None
+    try:
+        cached = msgspec.json.decode(content, type=_Cached)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return cached.throughput if cached.machine == _fingerprint() else None
+
+
+def _buffer_bytes(hardware: Hardware, threads: int) -> int:
+    """Four times the last cache as far as time and memory allow; 0 where memory does not allow twice the cache."""
+    last = max((cache.level for cache in hardware.cpu.caches), default=0)
+    cached = sum(cache.size_bytes * cache.instances for cache in hardware.cpu.caches if cache.level == last)
+    # One thread fills only the caches near its core, so a part of 128 MiB each is beyond them on any machine.
+    wanted = min(max(4 * cached, 64 * _MEBIBYTE), threads * 128 * _MEBIBYTE, 1024 * _MEBIBYTE)
+    usable = hardware.memory.usable_bytes.value
+    size = wanted if usable is None else min(wanted, usable // 4)
+    return size if size >= min(wanted, max(2 * cached, 16 * _MEBIBYTE)) else 0
+
+
+def _fingerprint() -> str:
+    """What tells this machine, and the part of it that we may use, from others."""
+    import platform
+
+    processor = Tree().read_fields("/proc/cpuinfo", ":").get("model name") or platform.processor()
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{clean(platform.node())}, {platform.machine()}, {clean(processor)}, {allowed} of {os.cpu_count()} CPUs"
+
+
+def _run(order: str) -> dict[str, Fact[float]]:
+    """What the measuring process printed before it ended, whichever way."""
+    command = [sys.executable, "-P", "-m", "engine.hardware.throughput", order]
+    output: bytes | None = b""
+    try:
+        output = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False
+        ).stdout
+    except subprocess.TimeoutExpired as expired:
+        output = expired.stdout
+    except OSError:
+        return {}
+    found: dict[str, Fact[float]] = {}
+    for line in (output or b"").splitlines():
+        with suppress(msgspec.DecodeError):
+            name, rate, source = msgspec.json.decode(line, type=tuple[str, float, str])
+            found[name] = Fact(rate, source)
+    return found
+
+
+def _measure_here(order: str) -> None:
+    """The measuring process: print a line for each result as soon as there is one."""
+    given = json.loads(order)
+    threads = given["threads"]
+    if given["buffer_bytes"]:
+        rate = _best_rate([_reader(given["buffer_bytes"] // threads) for _ in range(threads)])
+        size = given["buffer_bytes"] // _MEBIBYTE
+        _tell("memory", rate, f"measured: memchr over {size} MiB, {threads} threads, best of {_WINDOWS}")
+    for measures, instruction, operations, code in given["kernels"]:
+        with suppress(OSError):
+            run = load(Kernel(measures, instruction, operations, bytes.fromhex(code)))
+            rate = _best_rate([_multiplier(run, operations)] * threads)
+            _tell(measures, rate, f"measured: {instruction}, {threads} threads, best of {_WINDOWS}")
+
+
+def _tell(name: str, rate: float, source: str) -> None:
+    sys.stdout.write(json.dumps((name, rate, source)) + "\n")
+    sys.stdout.flush()
+
+
+def _reader(size: int) -> Callable[[], float]:
+    """A function that reads a buffer of its own from end to end and returns the bytes read."""
+    buffer = (ctypes.c_char * size).from_buffer(mmap.mmap(-1, size))
+    library = ctypes.CDLL("msvcrt" if sys.platform == "win32" else None)
+    library.memchr.restype = ctypes.c_void_p
+    library.memchr.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+    written = False
+
+    def read() -> float:
+        nonlocal written
+        if not written:
+            # Untouched pages are all one and the same page of zeros; who touches first has the memory near.
+            ctypes.memset(buffer, 1, size)
+            written = True
+            return 0.0
+        library.memchr(buffer, 2, size)
+        return float(size)
+
+    return read
+
+
+def _multiplier(run: Callable[[int], object], operations: int) -> Callable[[], float]:
+    rounds = 1_000_000  # a few milliseconds, so that threads seldom wait for the interpreter's lock
+
+    def multiply() -> float:
+        run(rounds)
+        return float(rounds * operations)
+
+    return multiply
+
+
+def _best_rate(workers: list[Callable[[], float]]) -> float:
+    """Units a second of all workers together, each in a thread, in the best of a few windows of time."""
+    best = 0.0
+    rates = [0.0] * len(workers)
+    for window in range(_WINDOWS + 1):
+        ready = threading.Barrier(len(workers))
+
+        def work(index: int, length_s: float, ready: threading.Barrier) -> None:
+            ready.wait()
+            start = now = time.perf_counter()
+            done = 0.0
+            while now < start + length_s:
+                done += workers[index]()
+                now = time.perf_counter()
+            rates[index] = done / (now - start)
+
+        # The first window is for page faults and for clocks to rise.
+        length_s = _WINDOW_S if window else _WINDOW_S / 10
+        running = [threading.Thread(target=work, args=(index, length_s, ready)) for index in range(len(workers))]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+        best = max(best, sum(rates)) if window else 0.0
+    return best
+
+
+if __name__ == "__main__":
+    _measure_here(sys.argv[1])

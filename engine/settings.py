@@ -1,0 +1,74 @@
+"""What Edgewise remembers between runs: preferences, and where the user was. One JSON file in the data folder."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, field
+
+from engine.errors import ResourceError
+from engine.paths import data_dir
+
+
+class Settings(Struct):
+    """Preferences and the last state of the journey; every field has a default, so an empty file is a valid one."""
+
+    theme: str = "auto"
+    """auto, dark, light or terminal (the terminal's own colours)"""
+    low_bandwidth: bool | None = None
+    """None: on over SSH, off elsewhere."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """Binding id → key or comma-separated keys, for example {"app.help": "f2"}."""
+    answers: dict[str, str] = field(default_factory=dict)
+    """The user's own answers to the tree's questions; detected ones are never stored."""
+    model: str = ""
+    framework: str = ""
+    precision: str = ""
+    job: str = ""
+    screen: str = ""
+    """The screen that was open last, to return to."""
+
+
+def settings_path() -> Path:
+    """Where the settings lie; the file need not exist."""
+    return data_dir() / "settings.json"
+
+
+def load_settings() -> tuple[Settings, str]:
+    """The stored settings and a notice for the user ("" when all is well).
+
+    A file that cannot be used gives the defaults; a broken one is kept aside as `settings.json.broken`.
+    """
+    path = settings_path()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Settings), ""
+    except FileNotFoundError:
+        return Settings(), ""
+    except OSError as error:
+        return Settings(), f"The settings could not be read ({error.strerror}): {path}. The defaults are in use."
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        aside = path.with_name(path.name + ".broken")
+        try:
+            path.replace(aside)
+        except OSError:
+            aside = path
+        return Settings(), f"The settings were broken ({error}); the defaults are in use. The file is kept as {aside}."
+
+
+def save_settings(settings: Settings) -> None:
+    """Write the settings in one atomic step; raises ResourceError when the data folder cannot be written."""
+    path = settings_path()
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise ResourceError(
+            "The settings could not be saved.",
+            f"{error.strerror or error}: {path}",
+            "Make the folder writable, or point EDGEWISE_DATA at a folder that is.",
+        ) from error

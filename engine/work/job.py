@@ -1,0 +1,174 @@
+"""The job process: carries one plan through its steps, each in a fresh worker, and writes everything down.
+
+`python -P -m engine.work.job ID`. It has a session of its own and listens to no terminal. A step that is done leaves
+a checkpoint, so that whoever takes the job up again redoes only what is missing.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import filelock
+import msgspec
+
+from engine.advice.records import Plan, Step
+from engine.errors import Cancelled, EdgewiseError, WorkerError
+from engine.work.client import WorkerClient
+from engine.work.jobs import StoredPlan, job_folder
+from engine.work.journal import Journal, JournalReader
+from engine.work.processes import group_memory, kill_group
+from engine.work.protocol import JobEnded, JobEvent, JobStarted, Memory, StepDone, StepStarted
+
+TICK_S = 0.1
+MEMORY_INTERVAL_S = 1.0
+
+
+class Job:
+    """One attempt at a plan."""
+
+    def __init__(self, job_id: str) -> None:
+        self.folder = job_folder(job_id)
+        self.plan: Plan = msgspec.json.decode((self.folder / "plan.json").read_bytes(), type=StoredPlan).plan
+        self._scratch = self.folder / "scratch"
+        self._checkpoints = self.folder / "steps"
+        self._results: dict[str, dict[str, Any]] = {}
+        self._cancelled = False
+
+    def run(self) -> int:
+        """Carry the plan through; returns the exit status."""
+        self._scratch.mkdir(exist_ok=True)
+        self._checkpoints.mkdir(exist_ok=True)
+        self._end_orphan()
+        events = JournalReader(self.folder / "events.jsonl").read_new()
+        attempt = sum(isinstance(stamped.params, JobStarted) for stamped in events) + 1
+        self._journal = Journal(self.folder / "events.jsonl")
+        self._journal.append(JobStarted(attempt, os.getpid()))
+        try:
+            asyncio.run(self._run_steps())
+        except Cancelled:
+            self._journal.append(JobEnded("cancelled", {}))
+            return 130
+        except EdgewiseError as error:
+            self._journal.append(JobEnded("failed", {}, error.to_dict()))
+            return 1
+        except Exception as error:
+            traceback.print_exc()
+            stated = WorkerError(
+                "The job failed in a way Edgewise did not foresee.",
+                f"{type(error).__name__}: {error}",
+                "Resume the job; if it fails again, the log has the details.",
+                str(self.folder / "job.log"),
+            )
+            with contextlib.suppress(OSError):
+                self._journal.append(JobEnded("failed", {}, stated.to_dict()))
+            return 1
+        merged: dict[str, Any] = {}
+        for step in self.plan.steps:
+            merged.update(self._results.get(step.id, {}))
+        self._journal.append(JobEnded("done", merged))
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        return 0
+
+    def stop(self) -> None:
+        """Ask for the end; the running worker is killed at the next tick."""
+        self._cancelled = True
+
+    async def _run_steps(self) -> None:
+        count = len(self.plan.steps)
+        for index, step in enumerate(self.plan.steps):
+            checkpoint = self._checkpoints / f"{index:02d}-{step.id}.json"
+            with contextlib.suppress(OSError, msgspec.DecodeError):
+                self._results[step.id] = msgspec.json.decode(checkpoint.read_bytes(), type=dict[str, Any])
+            skipped = step.id in self._results
+            self._journal.append(StepStarted(step.id, step.title, index, count, skipped))
+            if skipped:
+                continue
+            started = time.monotonic()
+            result = await self._run_step(step)
+            self._results[step.id] = result
+            _write_atomically(checkpoint, msgspec.json.encode(result))
+            self._journal.append(StepDone(step.id, time.monotonic() - started, result))
+
+    async def _run_step(self, step: Step) -> dict[str, Any]:
+        client = await WorkerClient.start(step.environment, self.folder / "worker.log", step.module, cwd=self._scratch)
+        (self.folder / "worker.pid").write_text(str(client.pid))
+        params = {
+            "kind": step.kind,
+            "step": step.id,
+            "params": {**step.params, "job": self.folder.name, "results": self._results},
+            "scratch": str(self._scratch),
+        }
+        work = asyncio.create_task(client.request("run_step", params, self._pass_on))
+        try:
+            return dict(await self._watch(step, work, client))
+        finally:
+            work.cancel()
+            await client.close()
+            (self.folder / "worker.pid").unlink(missing_ok=True)
+
+    async def _watch(self, step: Step, work: "asyncio.Task[Any]", client: WorkerClient) -> Any:
+        peak, sampled_at, cancel_file = 0, 0.0, self.folder / "cancel"
+        while True:
+            done, _ = await asyncio.wait({work}, timeout=TICK_S)
+            if done:
+                return work.result()
+            if self._cancelled or cancel_file.exists():
+                kill_group(client.pid)
+                raise Cancelled("The job was cancelled.")
+            if time.monotonic() - sampled_at >= MEMORY_INTERVAL_S:
+                sampled_at = time.monotonic()
+                resident = group_memory(client.pid)
+                if resident is not None:
+                    peak = max(peak, resident)
+                    self._journal.append(Memory(step.id, resident, peak))
+
+    def _pass_on(self, event: dict[str, Any]) -> None:
+        with contextlib.suppress(msgspec.ValidationError):
+            self._journal.append(msgspec.convert(event, JobEvent))
+
+    def _end_orphan(self) -> None:
+        """End a worker that outlived its job, where both were killed in the same instant."""
+        note = self.folder / "worker.pid"
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(note.read_text())
+            import psutil
+
+            with contextlib.suppress(psutil.Error):
+                if psutil.Process(pid).cwd().startswith(str(self.folder)):
+                    kill_group(pid)
+        note.unlink(missing_ok=True)
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def main() -> int:
+    """Run the job named on the command line, unless a living process has it already."""
+    job = Job(sys.argv[1])
+    lock = filelock.FileLock(job.folder / "lock")
+    try:
+        lock.acquire(timeout=5)
+    except filelock.Timeout:
+        return 0
+    for name in ("SIGTERM", "SIGINT"):
+        signal.signal(getattr(signal, name), lambda *_: job.stop())
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return job.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

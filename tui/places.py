@@ -1,0 +1,127 @@
+"""Places by name: gather what a screen shows, then build the screen. Used by the welcome, the palette and restarts."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from textual.screen import Screen
+
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.hardware.facts import Hardware
+    from engine.models.card import ModelCard
+    from engine.settings import Settings
+    from tui.advisor import Advisor
+
+Build = Callable[[], Screen[Any]]
+
+
+def gather(place: str, settings: "Settings", machine: "Hardware | None") -> Build:
+    """Collect the nouns of a place (`name` or `name:what`) off the loop; the result builds the screen on the loop.
+
+    Raises EdgewiseError when something that the place needs is missing or broken.
+    """
+    name, _, what = place.partition(":")
+    match name:
+        case "welcome":
+            from tui.screens.welcome import WelcomeScreen
+
+            return WelcomeScreen
+        case "hardware":
+            from tui.screens.hardware import HardwareScreen
+
+            return partial(HardwareScreen, machine or _probe())
+        case "advice":
+            from tui.screens.advice import AdviceScreen
+
+            return partial(AdviceScreen, _advisor(machine), _chosen(settings))
+        case "model":
+            from engine import models
+            from tui.screens.model import ModelScreen
+
+            return partial(ModelScreen, models.list_models())
+        case "precision":
+            return _precision(settings, machine)
+        case "plan":
+            return _plan(settings, machine)
+        case "quickstart":
+            return _quickstart(machine)
+        case "job":
+            from engine.work import jobs
+            from tui.screens.progress import ProgressScreen
+
+            return partial(ProgressScreen, jobs.find_job(what or settings.job or "last"))
+        case "jobs":
+            from engine.work import jobs
+            from tui.screens.jobs import JobsScreen
+
+            return partial(JobsScreen, jobs.list_jobs())
+        case "library":
+            from engine import library
+            from tui.screens.library import LibraryScreen
+
+            return partial(LibraryScreen, library.list_artifacts(), what)
+        case "chat":
+            return _chat(what)
+    raise UsageError(f"There is no screen {place!r}.", "", "Start `edgewise` without naming one.")
+
+
+def _probe() -> "Hardware":
+    from engine import hardware
+
+    return hardware.probe()
+
+
+def _advisor(machine: "Hardware | None") -> "Advisor":
+    from tui.advisor import Advisor
+
+    return Advisor.load(machine or _probe())
+
+
+def _chosen(settings: "Settings") -> "ModelCard | None":
+    """The card of the model chosen before, if it is still there."""
+    from engine import models
+
+    return models.find_model(settings.model) if settings.model else None
+
+
+def _precision(settings: "Settings", machine: "Hardware | None") -> Build:
+    from engine import models
+    from tui.screens.precision import PrecisionScreen
+
+    machine = machine or _probe()
+    card = _chosen(settings) or models.packaged_card()
+    advisor = _advisor(machine)
+    return partial(PrecisionScreen, machine, card, advisor.recommend(settings.answers, card, settings.framework))
+
+
+def _plan(settings: "Settings", machine: "Hardware | None") -> Build:
+    from engine import frameworks, models
+    from tui.screens.plan import PlanScreen
+
+    machine = machine or _probe()
+    card = _chosen(settings) or models.packaged_card()
+    plan = frameworks.make_plan(card, settings.framework or "llamacpp", settings.precision or "Q4_K_M", machine)
+    return partial(PlanScreen, plan, machine)
+
+
+def _quickstart(machine: "Hardware | None") -> Build:
+    from engine import frameworks, models
+    from tui.screens.plan import PlanScreen
+
+    machine = machine or _probe()
+    plan = frameworks.make_plan(models.packaged_card(), "llamacpp", "Q4_K_M", machine)
+    return partial(PlanScreen, plan, machine)
+
+
+def _chat(reference: str) -> Build:
+    from engine import chat, library
+    from tui.screens.library import LibraryScreen
+
+    if not reference:
+        return partial(LibraryScreen, library.list_artifacts())
+    from tui.screens.chat import ChatScreen
+
+    artifact = library.find_artifact(reference)
+    return partial(ChatScreen, partial(chat.open_session, artifact), artifact.manifest.name)

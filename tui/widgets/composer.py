@@ -1,0 +1,56 @@
+"""Where the user writes: several lines if needed, no blinking, sent with one key."""
+
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import TextArea
+
+from engine.text import printable
+
+
+class Composer(TextArea):
+    """A text field as high as its text, up to six lines."""
+
+    DEFAULT_CSS = """
+    Composer, Composer:focus {
+        height: auto; min-height: 1; max-height: 6; border: none; padding: 0 1; background: $panel;
+        background-tint: $panel 0%;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "send", "Send", id="chat.send", priority=True),
+        Binding("ctrl+j", "newline", "New line", id="chat.newline", key_display="^j", priority=True),
+    ]
+
+    class Sent(Message):
+        """The user sent a text."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    def __init__(self, placeholder: str = "") -> None:
+        super().__init__(soft_wrap=True, tab_behavior="focus", highlight_cursor_line=False, placeholder=placeholder)
+        self.cursor_blink = False
+
+    def fill(self, text: str) -> None:
+        """Put a text in to be edited, the cursor at its end."""
+        self.text = printable(text)
+        self.move_cursor(self.document.end)
+        self.focus()
+
+    def action_send(self) -> None:
+        """Send what is written, if anything is."""
+        if self.text.strip():
+            self.post_message(self.Sent(self.text))
+
+    def action_newline(self) -> None:
+        """Begin a new line."""
+        self.insert("\n")
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        event.prevent_default()
+        event.stop()
+        await super()._on_paste(events.Paste(printable(event.text.replace("\r\n", "\n").replace("\r", "\n"))))
