@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from engine.errors import EdgewiseError, InputError, ResourceError, UsageError, WorkerError
+from engine.errors import Cancelled, EdgewiseError, InputError, ResourceError, UsageError, WorkerError
 from engine.history import History, to_markdown
 from engine.paths import room
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
@@ -103,7 +103,7 @@ class Session:
                 self._without_history(error)
 
     async def open(self) -> Loaded:
-        """Start a worker and load the model; raises EdgewiseError when either fails."""
+        """Load the model in a fresh worker; the conversation stays. Raises EdgewiseError when that fails."""
         await self._close_client()
         client = await self._open_client()
         try:
@@ -115,10 +115,6 @@ class Session:
         self._client = client
         self._usage = Usage(0, None, None, 0, self.loaded.context_length, self.loaded.rss_bytes)
         return self.loaded
-
-    async def reopen(self) -> Loaded:
-        """Replace the worker by a fresh one; the conversation stays."""
-        return await self.open()
 
     async def close(self) -> None:
         """End the worker and close the history."""
@@ -218,6 +214,9 @@ class Session:
                     yield event
             for notice in self._take_notices():
                 yield notice
+        except Cancelled:
+            if not self._stopping:
+                raise
         except WorkerError:
             stopped = self._stopping
             await self._close_client()
@@ -416,12 +415,6 @@ def _turns(messages: Sequence[ChatMessage]) -> list[list[ChatMessage]]:
     return turns
 
 
-def _weights(artifact: "Artifact") -> Path:
-    """The file to load: the first GGUF of the artifact, else its folder."""
-    files = [name for name in artifact.manifest.files if name.endswith(".gguf")]
-    return artifact.path / files[0] if files else artifact.path
-
-
 async def open_session(
     artifact: "Artifact",
     options: GenerateOptions | None = None,
@@ -430,6 +423,7 @@ async def open_session(
     history: bool = True,
 ) -> Session:
     """A session with an artifact from the library, loaded and ready; raises EdgewiseError when it cannot be loaded."""
+    from engine.frameworks import working_module
     from engine.work.client import WorkerClient
 
     framework = artifact.manifest.framework
@@ -439,16 +433,20 @@ async def open_session(
         log = Path(os.devnull)
 
     async def open_client() -> Client:
-        return await WorkerClient.start(f"{framework}-run", log, f"engine.frameworks.{framework}")
+        return await WorkerClient.start(f"{framework}-run", log, working_module(framework))
 
     session = Session(
         open_client,
-        str(_weights(artifact)),
+        str(artifact.model_path),
         model=artifact.manifest.name,
         options=options,
         system=system,
         load=load,
         history=History.open if history else None,
     )
-    await session.open()
+    try:
+        await session.open()
+    except BaseException:
+        await session.close()
+        raise
     return session

@@ -39,6 +39,7 @@ CREATE INDEX IF NOT EXISTS message_conversation ON message (conversation_id, id)
 # The triggers are temporary, so that a Python whose SQLite lacks FTS5 can still write to the same file.
 _INDEX = """
 CREATE VIRTUAL TABLE IF NOT EXISTS message_text USING fts5 (content, content='message', content_rowid='id');
+SELECT rowid FROM message_text LIMIT 0;
 CREATE TEMP TRIGGER message_added AFTER INSERT ON main.message BEGIN
     INSERT INTO message_text (rowid, content) VALUES (new.id, new.content);
 END;
@@ -84,16 +85,24 @@ class History:
     def open(cls, path: Path | None = None) -> Self:
         """Open the history, making the file if it is missing; by default in the data folder."""
         path = path or room("") / FILE_NAME
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
         with _stated(path):
-            connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = NORMAL")
-                connection.executescript(_SCHEMA)
-                return cls(connection, path)
-            except sqlite3.Error:
-                connection.close()
-                raise
+            while True:
+                connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+                try:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.execute("PRAGMA synchronous = NORMAL")
+                    connection.executescript(_SCHEMA)
+                    return cls(connection, path)
+                except sqlite3.OperationalError as error:
+                    connection.close()
+                    # SQLite does not wait by itself while another instance makes the file.
+                    if "locked" not in str(error) or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.02)
+                except sqlite3.Error:
+                    connection.close()
+                    raise
 
     def close(self) -> None:
         """Close the file."""
@@ -153,7 +162,7 @@ class History:
 
     def search(self, text: str, limit: int = 50) -> list[Found]:
         """Conversations with a message that has all the words of `text`, the one last used first."""
-        words = text.split()
+        words = text.replace("\0", " ").split()
         if not words:
             return []
         rows = self._search_index(words, limit) if self.indexed else []

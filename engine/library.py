@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +101,12 @@ def publish(folder: Path, manifest: Manifest, report: ByteProgress | None = None
     The id is made from name and precision; if it is taken, a number is added. Raises InputError when the folder holds
     anything unfinished, ResourceError when the disk refuses.
     """
-    files = _record_files(folder, report)
-    manifest = msgspec.structs.replace(
-        manifest, created_at=time.time(), size_bytes=sum(file.size_bytes for file in files), files=files
-    )
     stem = slug(f"{manifest.name}-{manifest.precision}")
     try:
+        files = _record_files(folder, report)
+        manifest = msgspec.structs.replace(
+            manifest, created_at=time.time(), size_bytes=sum(file.size_bytes for file in files), files=files
+        )
         for number in range(1, 10_000):
             manifest = msgspec.structs.replace(manifest, id=stem if number == 1 else f"{stem}-{number}")
             target = room("library") / manifest.id
@@ -204,10 +203,10 @@ def remove(removal: Removal) -> None:
         doomed = artifact.path.with_name(f"{REMOVING}{artifact.path.name}-{secrets.token_hex(4)}")
         try:
             with locked(artifact.path):
+                if not artifact.path.exists():
+                    continue
                 os.rename(artifact.path, doomed)
             shutil.rmtree(doomed)
-        except FileNotFoundError:
-            continue
         except OSError as error:
             raise ResourceError(
                 f"{artifact.path.name} could not be removed.",

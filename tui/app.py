@@ -16,7 +16,7 @@ from textual.command import CommandInput, CommandPalette
 from textual.screen import Screen
 
 from engine.errors import EdgewiseError, UsageError
-from engine.settings import Settings, load_settings, save_settings
+from engine.settings import load_settings, save_settings
 from tui.screens.welcome import WelcomeScreen
 from tui.themes import THEMES, choose_theme
 
@@ -40,7 +40,6 @@ class EdgewiseApp(App[int]):
 
     TITLE = "Edgewise"
     CSS_PATH = "edgewise.tcss"
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (110, "-wide")]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark", "help", "Help", id="app.help", key_display="?"),
         Binding("ctrl+p", "command_palette", "Commands", id="app.commands", priority=True),
@@ -118,12 +117,21 @@ class EdgewiseApp(App[int]):
 
     def go(self, place: str) -> None:
         """Open a place by name; what it shows is gathered off the loop."""
+        self.run_worker(self._go(place, self.screen), exit_on_error=False)
+
+    async def _go(self, place: str, start: Screen[Any]) -> None:
+        from tui.places import gather
         from tui.screens.page import Page
 
-        if isinstance(page := self.screen, Page):
-            from tui.places import gather
-
-            page.in_thread(partial(gather, place, self), lambda build: self.push_screen(build()), "One moment…")
+        try:
+            build = await asyncio.to_thread(gather, place, self.settings, self.hardware)
+            if self.screen is start:
+                await self.push_screen(build())
+        except Exception as error:
+            if isinstance(start, Page):
+                start.show_error(error)
+            else:
+                self.notify(str(error), severity="error", timeout=20, markup=False)
 
     def action_help(self) -> None:
         """Help on the screen in view."""
@@ -137,7 +145,7 @@ class EdgewiseApp(App[int]):
         for place, title in PLACES.items():
             yield SystemCommand(title, "Go there", partial(self.go, place))
         for active in screen.active_bindings.values():
-            if active.node is screen and active.enabled and active.binding.description:
+            if active.node is screen and active.enabled and active.binding.id not in (None, "page.back"):
                 run = partial(screen.run_action, active.binding.action)
                 yield SystemCommand(active.binding.description, f"On this screen ({active.binding.key})", run)
         for theme in ("auto", "dark", "light", "terminal"):

@@ -19,7 +19,7 @@ def keys_of(screen: Screen[object]) -> list[tuple[str, str]]:
     keys: dict[str, list[str]] = {}
     for active in screen.active_bindings.values():
         shown = active.binding.show or active.node in (screen, screen.app)
-        if shown and active.enabled and active.binding.description and not active.binding.system:
+        if shown and active.enabled and active.binding.description and active.binding.id:
             keys.setdefault(active.binding.description, []).append(screen.app.get_key_display(active.binding))
     return [(" ".join(dict.fromkeys(names)), description) for description, names in keys.items()]
 

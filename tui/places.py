@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from engine.settings import Settings
     from tui.advisor import Advisor
 
+QUICK_PRECISION = "Q4_K_M"
+"""What the quick start makes where no precision is sure to fit."""
+
 Build = Callable[[], Screen[Any]]
 
 
@@ -74,9 +77,9 @@ def _probe() -> "Hardware":
 
 
 def _advisor(machine: "Hardware | None") -> "Advisor":
-    from tui.advisor import Advisor
+    from tui.advisor import load_advisor
 
-    return Advisor.load(machine or _probe())
+    return load_advisor(machine or _probe())
 
 
 def _chosen(settings: "Settings") -> "ModelCard | None":
@@ -100,19 +103,24 @@ def _plan(settings: "Settings", machine: "Hardware | None") -> Build:
     from engine import frameworks, models
     from tui.screens.plan import PlanScreen
 
+    if not (settings.framework and settings.precision):
+        raise UsageError("There is no plan yet.", "", "Choose a model and a precision first.")
     machine = machine or _probe()
     card = _chosen(settings) or models.packaged_card()
-    plan = frameworks.make_plan(card, settings.framework or "llamacpp", settings.precision or "Q4_K_M", machine)
+    plan = frameworks.make_plan(card, settings.framework, settings.precision, machine)
     return partial(PlanScreen, plan, machine)
 
 
 def _quickstart(machine: "Hardware | None") -> Build:
     from engine import frameworks, models
+    from engine.cli.quickstart import PROMPT
     from tui.screens.plan import PlanScreen
 
-    machine = machine or _probe()
-    plan = frameworks.make_plan(models.packaged_card(), "llamacpp", "Q4_K_M", machine)
-    return partial(PlanScreen, plan, machine)
+    machine, card = machine or _probe(), models.packaged_card()
+    found = _advisor(machine).recommend({}, card)
+    framework = found.usable_framework or found.framework
+    plan = frameworks.quickstart_plan(framework, found.precision or QUICK_PRECISION, machine, PROMPT)
+    return partial(PlanScreen, plan, machine, "quickstart")
 
 
 def _chat(reference: str) -> Build:

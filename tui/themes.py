@@ -5,6 +5,14 @@ from collections.abc import Mapping
 
 from textual.theme import Theme
 
+
+def _bars(bar: str, ground: str) -> dict[str, str]:
+    """Scroll bars that stay in the background."""
+    grounds = ("scrollbar-background", "scrollbar-background-hover", "scrollbar-background-active")
+    bars = ("scrollbar", "scrollbar-hover", "scrollbar-active")
+    return {"scrollbar-corner-color": ground} | dict.fromkeys(grounds, ground) | dict.fromkeys(bars, bar)
+
+
 DARK = Theme(
     name="dark",
     primary="#7fa8c9",
@@ -18,7 +26,12 @@ DARK = Theme(
     warning="#d9ab62",
     error="#d9766f",
     dark=True,
-    variables={"border": "#3b444d", "border-blurred": "#2b3239", "footer-key-foreground": "#7fa8c9"},
+    variables={
+        "border": "#3b444d",
+        "border-blurred": "#2b3239",
+        "footer-key-foreground": "#7fa8c9",
+        **_bars("#2f3a44", "#15181c"),
+    },
 )
 
 LIGHT = Theme(
@@ -34,7 +47,12 @@ LIGHT = Theme(
     warning="#8a5200",
     error="#a82a25",
     dark=False,
-    variables={"border": "#b9b6ad", "border-blurred": "#d8d5cc", "footer-key-foreground": "#1f5f8b"},
+    variables={
+        "border": "#b9b6ad",
+        "border-blurred": "#d8d5cc",
+        "footer-key-foreground": "#1f5f8b",
+        **_bars("#c9c5ba", "#fbfaf7"),
+    },
 )
 
 TERMINAL = Theme(
@@ -61,6 +79,8 @@ TERMINAL = Theme(
         "input-cursor-foreground": "ansi_default",
         "input-cursor-text-style": "reverse",
         "footer-key-foreground": "ansi_blue",
+        "ansi-background": "ansi_default",
+        "ansi-foreground": "ansi_default",
     },
 )
 

@@ -33,7 +33,8 @@ def settle_answers(tree: Tree, hardware: Hardware, given: Mapping[str, str]) -> 
     for name, value in given.items():
         if name not in tree.questions:
             raise UsageError(
-                f"Unknown question: {printable(name, keep='')}", remedy=f"The questions are {', '.join(tree.questions)}."
+                f"Unknown question: {printable(name, keep='')}",
+                remedy=f"The questions are {', '.join(tree.questions)}.",
             )
         _check(name, tree.questions[name], value)
     detected = {} if given.get("target") == "another" else detect_answers(tree, hardware)

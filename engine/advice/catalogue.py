@@ -205,6 +205,8 @@ def _check_frameworks(file: DataFile, catalogue: Catalogue) -> None:
 
 
 def _check_precisions(file: DataFile, catalogue: Catalogue) -> None:
+    for name in ("F16", "Q8_0", "F32"):
+        reference(file, name, catalogue.types, "type (the rules need it)", "types")
     for name, kind in catalogue.types.items():
         if kind.block < 1 or kind.bytes < 1 or not 0 < kind.efficiency <= 1:
             file.fail("block and bytes must be positive, efficiency between 0 and 1", "types", name)

@@ -37,7 +37,7 @@ class DataFile:
             raise self._error(line, f"not valid TOML: {_AT_LINE.sub('', str(error))}") from None
 
     def fail(self, message: str, *place: str) -> NoReturn:
-        """Raise an InputError that names the file, the line and the thing at `place` (keys from the top of the file)."""
+        """Raise an InputError that names the file, the line and the thing at `place`, its keys from the top."""
         line = next((self.lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in self.lines), 1)
         thing = f"{_SINGULAR.get(place[0], place[0])} {'.'.join(place[1:2])}".rstrip() if place else ""
         raise self._error(line, f"{thing}: {message}" if thing else message)
@@ -117,9 +117,7 @@ def _parts(dotted: str) -> tuple[str, ...]:
     return tuple(part.strip().strip("\"'") for part in re.findall(r""""[^"]*"|'[^']*'|[^.]+""", dotted))
 
 
-def reference(
-    file: DataFile, name: str, known: Mapping[str, object] | tuple[str, ...], what: str, *place: str
-) -> None:
+def reference(file: DataFile, name: str, known: Mapping[str, object] | tuple[str, ...], what: str, *place: str) -> None:
     """Fail at `place` unless `name` is one of the `known` things."""
     if name not in known:
         file.fail(f"unknown {what} “{name}”; there are {', '.join(known)}", *place)

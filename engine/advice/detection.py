@@ -35,7 +35,7 @@ def detect_platform(hardware: Hardware) -> Answer | None:
     if os == "darwin" and (vendor == "apple" or architecture in ARM):
         fact = hardware.cpu.vendor if vendor == "apple" else hardware.cpu.architecture
         return _answer("apple", hardware.cpu.model.value or "Apple silicon", fact)
-    if architecture in ARM and _EMBEDDED_BOARDS.search(board):
+    if os != "windows" and architecture in ARM and _EMBEDDED_BOARDS.search(board):
         return _answer("embedded_arm", f"board {board}", hardware.board)
     if gpu := _accelerator(hardware, "nvidia", api="cuda"):
         return _answer("nvidia", f"{_name(gpu)} with CUDA", gpu.name)
@@ -78,9 +78,9 @@ def _detect_intel(hardware: Hardware) -> Answer:
 
 def _accelerator(hardware: Hardware, vendor: str, kind: str = "", api: str = "") -> Accelerator | None:
     for accelerator in hardware.accelerators:
-        if accelerator.vendor == vendor and (not kind or accelerator.kind == kind):
-            if not api or api in accelerator.apis:
-                return accelerator
+        fits = accelerator.vendor == vendor and kind in ("", accelerator.kind)
+        if fits and (not api or api in accelerator.apis):
+            return accelerator
     return None
 
 

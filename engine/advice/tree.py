@@ -103,7 +103,9 @@ def _check_node(file: DataFile, tree: Tree, name: str, node: Node) -> None:
     reference(file, node.question, tree.questions, "question", "nodes", name, "question")
     question = tree.questions[node.question]
     if question.amount:
-        file.fail(f"the question “{node.question}” takes amounts, so no branch can follow it", "nodes", name, "question")
+        file.fail(
+            f"the question “{node.question}” takes amounts, so no branch can follow it", "nodes", name, "question"
+        )
     options = tuple(option.id for option in question.options)
     for option, target in node.branches.items():
         place = ("nodes", name, "branches", option)

@@ -35,21 +35,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(options: Namespace) -> int:
     if options.command is None:
-        return _screens()
+        from tui.app import main as show
+
+        return show()
     run = import_module(f"engine.cli.{options.command}").run
     status: int = run(options)
     return status
-
-
-def _screens() -> int:
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty()):
-        from engine.errors import UsageError
-
-        raise UsageError(
-            "There is no terminal to draw on.",
-            "Standard input or output is a file or a pipe.",
-            "Run `edgewise` in a terminal, or choose a command that needs none: `edgewise --help` lists them.",
-        )
-    from tui.app import main as show
-
-    return show() or 0

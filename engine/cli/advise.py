@@ -4,10 +4,11 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.advice.records import Plan, PrecisionForecast, Ranked, Recommendation
+from engine.advice.records import Answer, Plan, PrecisionForecast, Ranked, Recommendation
 from engine.cli.choice import advise
+from engine.cli.hardware import this_machine
 from engine.cli.plan import estimate_text, plan_lines
-from engine.cli.table import table, wrap
+from engine.cli.table import table
 from engine.cli.terminal import Output, emit, out
 from engine.errors import EdgewiseError, UsageError
 from engine.hardware.facts import Hardware
@@ -19,17 +20,17 @@ ORIGINS = {"detected": "detected", "user": "your answer", "default": "assumed"}
 
 def run(options: Namespace) -> int:
     """Advise for this machine or a saved profile, with or without a model."""
-    from engine.hardware import load_profile, probe
+    from engine.hardware import load_profile
 
     answers = parse_answers(options.answer)
-    here = probe()
+    here = this_machine()
     target = load_profile(Path(options.target)) if options.target else here
     card = None
     if options.model:
         from engine.models import find_model
 
         card = find_model(options.model)
-    recommendation = advise(target, answers, card, options.context)
+    recommendation = advise(target, card, answers, options.context)
     plan, obstacle = _plan(recommendation, card, here)
     if options.json:
         emit({"target": target.name, "recommendation": recommendation, "plan": plan, "obstacle": obstacle})
@@ -44,10 +45,10 @@ def run(options: Namespace) -> int:
             screen.line(line)
     elif obstacle:
         screen.line()
-        _say(screen, f"No plan: {obstacle}")
+        screen.say(f"No plan: {obstacle}")
     elif card is None:
         screen.line()
-        _say(screen, "Name a model for precisions and a plan: `edgewise models list` shows some.")
+        screen.say("Name a model for precisions and a plan: `edgewise models list` shows some.")
     return 0
 
 
@@ -72,30 +73,33 @@ def _plan(recommendation: Recommendation, card: ModelCard | None, here: Hardware
         return None, ""
     if recommendation.precision is None:
         return None, "no precision fits the memory of the target."
-    if recommendation.framework not in names():
-        return None, f"this version converts with {', '.join(names())} only, not with {recommendation.framework}."
+    if not recommendation.usable_framework:
+        return None, f"this version converts with {', '.join(names())} only."
     try:
-        return make_plan(card, recommendation.framework, recommendation.precision, here), ""
+        return make_plan(card, recommendation.usable_framework, recommendation.precision, here), ""
     except EdgewiseError as error:
         return None, " ".join(error.lines())
 
 
-def _say(screen: Output, text: str, indent: str = "", style: str = "") -> None:
-    for line in wrap(text, screen.columns, indent):
-        screen.line(line, style)
-
-
 def _path(screen: Output, recommendation: Recommendation) -> None:
+    from engine.advice import load_tree
+
+    questions = load_tree().questions
     screen.line("Path", "bold")
     for step in recommendation.path:
-        basis = f": {step.answer.basis}" if step.answer.basis else ""
-        _say(
-            screen,
-            f"{step.question} {step.answer_title} ({ORIGINS.get(step.answer.origin, step.answer.origin)}{basis})",
-            "  ",
-        )
-        if step.reason:
-            _say(screen, step.reason, "    ", "dim")
+        screen.say(f"{questions[step.question].title} {step.answer_title}", "  ")
+        screen.say(f"{step.question}={step.answer.value}, {_origin(step.answer)}", "    ", "dim")
+    walked = {step.question for step in recommendation.path}
+    screen.line("Also weighed", "bold")
+    for name, answer in recommendation.answers.items():
+        if name not in walked:
+            screen.say(f"{questions[name].title} {questions[name].title_of(answer.value)}", "  ")
+            screen.say(f"{name}={answer.value}, {_origin(answer)}", "    ", "dim")
+
+
+def _origin(answer: Answer) -> str:
+    """Who gave an answer, and from what it was detected."""
+    return f"{ORIGINS[answer.origin]}: {answer.basis}" if answer.origin == "detected" else ORIGINS[answer.origin]
 
 
 def _ranking(screen: Output, recommendation: Recommendation) -> None:
@@ -106,29 +110,33 @@ def _ranking(screen: Output, recommendation: Recommendation) -> None:
 
 
 def _ranked(screen: Output, place: int, ranked: Ranked) -> None:
-    _say(
-        screen,
+    screen.say(
         f"{place}. {ranked.title} (score {ranked.score:g}){'' if ranked.runs else ' – does not run there'}",
         "  ",
     )
     for sign, reasons in (("+", ranked.reasons_for), ("-", ranked.reasons_against)):
         for reason in reasons:
-            _say(screen, f"{sign} {reason}", "     ")
+            screen.say(f"{sign} {reason}", "     ")
     if ranked.claims:
-        _say(screen, f"claimed: {ranked.claims}", "     ", "dim")
+        screen.say(ranked.claims, "     ", "dim")
 
 
 def _verdict(screen: Output, recommendation: Recommendation) -> None:
     screen.line()
     titles = {ranked.framework: ranked.title for ranked in recommendation.ranking}
-    choice = titles.get(recommendation.framework, recommendation.framework)
-    precision = f" at {recommendation.precision}" if recommendation.precision else ""
-    second = titles.get(recommendation.secondary, recommendation.secondary)
-    _say(screen, f"Recommended: {choice}{precision}" + (f"; second choice: {second}" if second else ""), style="bold")
+    usable, second = recommendation.usable_framework, recommendation.secondary
+    parts = [f"Recommended: {titles[recommendation.framework]}"]
+    if usable and usable != recommendation.framework:
+        parts.append(f"for now: {titles[usable]}")
+    if recommendation.precision:
+        parts[-1] += f" at {recommendation.precision}"
+    if second:
+        parts.append(f"second choice: {titles.get(second, second)}")
+    screen.say("; ".join(parts), style="bold")
     for reason in recommendation.reasons:
-        _say(screen, reason, "  ")
+        screen.say(reason, "  ")
     for warning in recommendation.warnings:
-        _say(screen, f"Warning: {warning}", "  ", "yellow")
+        screen.say(f"Warning: {warning}", "  ", "yellow")
 
 
 def _precisions(screen: Output, recommendation: Recommendation) -> None:
@@ -148,7 +156,7 @@ def _precisions(screen: Output, recommendation: Recommendation) -> None:
         ("quality", shown.quality),
     ):
         if estimate.basis:
-            _say(screen, f"{title}: {estimate.basis}", "  ", "dim")
+            screen.say(f"{title}: {estimate.basis}", "  ", "dim")
 
 
 def _forecast(forecast: PrecisionForecast) -> tuple[str, ...]:
@@ -175,4 +183,4 @@ def _routes(screen: Output, recommendation: Recommendation) -> None:
     screen.line("Smaller routes" if recommendation.fits else "Nothing fits. Smaller routes", "bold")
     for route in recommendation.smaller_routes:
         answers = " ".join(f"--answer {key}={value}" for key, value in route.answers.items())
-        _say(screen, f"{route.title}: {route.reason}" + (f" ({answers})" if answers else ""), "  ")
+        screen.say(f"{route.title}: {route.reason}" + (f" ({answers})" if answers else ""), "  ")

@@ -1,10 +1,11 @@
 """`edgewise chat`: one answer for a script, or a conversation at a prompt. Both are clients of engine.chat."""
 
 import asyncio
+import contextlib
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -20,8 +21,8 @@ def run(options: Namespace) -> int:
     """Answer `--prompt` or what is piped in; without either, hold a conversation."""
     from engine.library import find_artifact
 
-    artifact = find_artifact(options.artifact)
     prompt = _prompt(options)
+    artifact = find_artifact(options.artifact)
     generate = _generate_options(options)
     load = LoadOptions(context_length=options.context, threads=options.threads)
     with asyncio.Runner() as runner:
@@ -91,20 +92,21 @@ class Speaker:
         ]
         self._err.line(f"[{', '.join(parts)}]", "dim")
 
-    def speak(self, events: AsyncIterator[Event]) -> str:
+    def speak(self, events: AsyncGenerator[Event, None]) -> str:
         """Write an answer as it comes, Ctrl-C stopping it, and return how it ended."""
         return self._runner.run(self._write(events))
 
-    async def _write(self, events: AsyncIterator[Event]) -> str:
+    async def _write(self, events: AsyncGenerator[Event, None]) -> str:
         finish = "cancelled"
         with _StopOnInterrupt(self._session):
-            async for event in events:
-                if self._json:
-                    emit({"event": type(event).__name__.lower(), **_figures(event)}, indent=None)
-                else:
-                    self._show(event)
-                if isinstance(event, Completion):
-                    finish = event.finish
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    if self._json:
+                        emit({"event": type(event).__name__.lower(), **_figures(event)}, indent=None)
+                    else:
+                        self._show(event)
+                    if isinstance(event, Completion):
+                        finish = event.finish
         return finish
 
     def _show(self, event: Event) -> None:
@@ -115,13 +117,13 @@ class Speaker:
                 self._out.stream("\n")
                 self._err.line(_summary(event), "dim")
             case Dropped():
-                self._err.line(
+                self._err.say(
                     f"The context of {event.context_length} tokens is full: "
                     f"the {event.count} oldest messages are no longer sent to the model.",
-                    "yellow",
+                    style="yellow",
                 )
             case Notice():
-                self._err.line(event.text, "yellow")
+                self._err.say(event.text, style="yellow")
 
 
 def _figures(event: Event) -> dict[str, object]:

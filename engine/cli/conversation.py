@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +23,7 @@ Write a message and press Enter. Ctrl-C stops an answer, Ctrl-D leaves.
 class Speaks(Protocol):
     """Whoever writes an answer out and says how it ended."""
 
-    def speak(self, events: AsyncIterator[Event]) -> str: ...
+    def speak(self, events: AsyncGenerator[Event, None]) -> str: ...
 
 
 class Conversation:
@@ -65,7 +65,7 @@ class Conversation:
                 f"There is no command {name}.", "", "/help lists them; a message may not begin with a slash."
             )
 
-    def _answer(self, events: AsyncIterator[Event]) -> None:
+    def _answer(self, events: AsyncGenerator[Event, None]) -> None:
         self._speaker.speak(events)
 
     def _edit(self, text: str) -> None:

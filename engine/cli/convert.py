@@ -3,6 +3,8 @@
 from argparse import Namespace
 
 from engine.advice.records import Plan
+from engine.cli.choice import choose
+from engine.cli.hardware import this_machine
 from engine.cli.progress import show_plan, watch
 from engine.cli.terminal import ask, emit, err, interactive, out
 from engine.errors import Cancelled
@@ -36,11 +38,8 @@ def run(options: Namespace) -> int:
 
 def _plan(options: Namespace) -> Plan:
     from engine.frameworks import make_plan
-    from engine.hardware import probe
     from engine.models import find_model
 
-    card, hardware = find_model(options.model), probe()
-    framework, precision = options.framework, options.precision
-    if framework is None or precision is None:
-        ...
-    return make_plan(card, framework, precision, hardware)
+    card, hardware = find_model(options.model), this_machine()
+    choice = choose(hardware, card, options.framework, options.precision)
+    return make_plan(card, choice.framework, choice.precision, hardware, options.name or "")

@@ -6,13 +6,23 @@ from pathlib import Path
 from engine.cli.table import table
 from engine.cli.terminal import emit, err, out
 from engine.errors import UsageError
+from engine.hardware.facts import Hardware
+
+
+def this_machine() -> Hardware:
+    """The running machine, with its last measurement if there is one."""
+    import msgspec
+
+    from engine.hardware import cached_throughput, probe
+
+    return msgspec.structs.replace(probe(), throughput=cached_throughput())
 
 
 def run(options: Namespace) -> int:
     """Probe this machine or a copied tree, perhaps measure it and save its profile, and show it."""
     import msgspec
 
-    from engine.hardware import cached_throughput, describe, measure, probe, save_profile
+    from engine.hardware import describe, measure, probe, save_profile
 
     if options.measure and options.sysroot:
         raise UsageError(
@@ -20,11 +30,9 @@ def run(options: Namespace) -> int:
             f"{options.sysroot} is a copy of another machine's files.",
             "Leave one of --measure and --sysroot out.",
         )
-    hardware = probe(sysroot=Path(options.sysroot) if options.sysroot else None)
+    hardware = probe(sysroot=Path(options.sysroot)) if options.sysroot else this_machine()
     if options.measure:
         hardware = msgspec.structs.replace(hardware, throughput=measure(hardware))
-    elif not options.sysroot and hardware.throughput is None:
-        hardware = msgspec.structs.replace(hardware, throughput=cached_throughput())
     if options.save:
         save_profile(hardware, Path(options.save))
         err().line(f"Saved. `edgewise advise --target {options.save}` gives advice for this machine anywhere.")

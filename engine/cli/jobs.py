@@ -97,7 +97,7 @@ def _ended_well(view: JobView) -> int:
     artifact = view.result.get("artifact")
     out().line(str(artifact) if artifact else f"{view.title}: done")
     if artifact:
-        err().line(f"Talk with it: `edgewise chat {artifact}`")
+        err().say(f"Talk with it: `edgewise chat {artifact}`")
     return 0
 
 

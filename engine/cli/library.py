@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from engine import library
-from engine.cli.table import table, wrap
+from engine.cli.table import table
 from engine.cli.terminal import ask, emit, err, out
 from engine.errors import Cancelled
 from engine.library import Artifact
@@ -63,8 +63,7 @@ def _verify(options: Namespace) -> int:
         for name, found in problems.items():
             screen.line(f"{name}: {'damaged' if found else 'whole'}", "red" if found else "green")
             for problem in found:
-                for line in wrap(problem, screen.columns, "  "):
-                    screen.line(line)
+                screen.say(problem, "  ")
     return 1 if any(problems.values()) else 0
 
 

@@ -18,7 +18,7 @@ def plan_lines(plan: Plan, width: int | None = None) -> list[str]:
         lines += wrap(f"{number}. {step.title}{place}", width, "  ")
         lines += wrap(_costs(step.cost), width, "     ")
         for basis in _bases(step.cost):
-            lines += wrap(f"basis: {basis}", width, "       ")
+            lines += wrap(f"({basis})", width, "       ")
     lines += wrap(f"In all: {_total(plan.steps)}", width, "  ")
     for warning in plan.warnings:
         lines += wrap(f"Warning: {warning}", width, "  ")
@@ -56,8 +56,13 @@ def _join(known: list[str], unknown: list[str]) -> str:
 
 
 def _bases(cost: Cost) -> list[str]:
-    bases = (getattr(cost, field).basis for field, _, _ in _PARTS if getattr(cost, field).value != 0)
-    return list(dict.fromkeys(basis for basis in bases if basis))
+    """Each basis once, behind the costs that rest on it."""
+    titles: dict[str, list[str]] = {}
+    for field, title, _ in _PARTS:
+        estimate: Estimate = getattr(cost, field)
+        if estimate.basis and estimate.value != 0:
+            titles.setdefault(estimate.basis, []).append(title)
+    return [f"{', '.join(resting)}: {basis}" for basis, resting in titles.items()]
 
 
 def _total(steps: Iterable[Step]) -> str:

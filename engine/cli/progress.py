@@ -12,7 +12,7 @@ from typing import Literal
 
 from engine.advice.records import Plan
 from engine.cli.plan import plan_lines
-from engine.cli.table import cells, fit, wrap
+from engine.cli.table import cells, fit
 from engine.cli.terminal import Output, err
 from engine.errors import Cancelled, EdgewiseError, UsageError, WorkerError
 from engine.text import human_bytes, human_seconds, printable
@@ -159,8 +159,7 @@ class Display:
 
     def _line(self, text: str, indent: str = "") -> None:
         style = next((style for start, style in _STYLES.items() if text.startswith(start)), "")
-        for line in wrap(text, self._screen.columns, indent):
-            self._screen.line(line, style)
+        self._screen.say(text, indent, style)
 
 
 def _step_text(status: str, elapsed_s: float | None) -> str:
@@ -206,7 +205,7 @@ def _figures(view: JobView, now: float) -> list[str]:
     total, unit, figures = view.stage_total, view.stage_unit, []
     if total:
         fraction = min(max(view.stage_done / total, 0.0), 1.0)
-        filled = round(10 * fraction)
+        filled = int(10 * fraction)
         figures += [f"{100 * fraction:.0f}%", "█" * filled + "░" * (10 - filled)]
         if view.eta_s is not None:
             figures.append(f"{human_seconds(max(view.eta_s - quiet_s, 0.0))} left")

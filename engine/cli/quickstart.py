@@ -4,40 +4,56 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.cli.choice import advise, choose
+import msgspec
+
+from engine.cli.choice import choose
+from engine.cli.hardware import this_machine
 from engine.cli.plan import plan_lines
 from engine.cli.progress import watch
 from engine.cli.table import table, wrap
 from engine.cli.terminal import Output, emit, err, out
+from engine.hardware.facts import Hardware
 from engine.text import human_bytes, human_seconds
 from engine.work.jobs import submit
 from engine.work.journal import JobView
 
+GLANCE = (
+    "System",
+    "Processor",
+    "Instruction sets",
+    "Cores",
+    "Usable now",
+    "GPU",
+    "NPU",
+    "Memory bandwidth",
+    "Disk free",
+)
 PROMPT = "Explain in two sentences what quantization does to a language model."
 
 
 def run(options: Namespace) -> int:
     """Detect, decide, plan, quantize, measure, answer."""
     from engine.frameworks import quickstart_plan
-    from engine.hardware import describe, probe
+    from engine.hardware import describe
     from engine.models import packaged_card
 
     screen = err()
     _head(screen, "This machine")
-    hardware = probe()
+    hardware = _measured(this_machine())
     for line in describe(hardware):
-        _say(screen, f"{line.label}: {line.text}")
+        if line.label in GLANCE:
+            screen.say(f"{line.label}: {line.text}", "  ")
     _head(screen, "Recommendation")
     card = packaged_card()
-    recommendation = advise(hardware, {}, card)
-    choice = choose(recommendation, hardware, card, precision=options.precision)
-    _say(screen, f"{card.name} with {choice.framework} at {choice.precision}")
-    for reason in choice.reasons:
-        _say(screen, f"- {reason}")
+    choice = choose(hardware, card, precision=options.precision)
+    recommendation = choice.recommendation
+    screen.say(f"{card.name} with {choice.framework} at {choice.precision}", "  ")
+    for reason in (*recommendation.reasons, *recommendation.warnings):
+        screen.say(f"- {reason}", "  ")
     _head(screen, "Plan")
     plan = quickstart_plan(choice.framework, choice.precision, hardware, options.prompt or PROMPT)
-    for line in plan_lines(plan, screen.columns):
-        screen.line(line)
+    for text in plan_lines(plan, screen.columns):
+        screen.line(text)
     _head(screen, "Work")
     view = watch(submit(plan), "cancel")
     if options.json:
@@ -48,7 +64,7 @@ def run(options: Namespace) -> int:
                 "recommendation": recommendation,
                 "framework": choice.framework,
                 "precision": choice.precision,
-                **view.result,
+                **{key: view.result.get(key) for key in ("artifact", "answer", "comparison")},
             }
         )
         return 0
@@ -56,14 +72,18 @@ def run(options: Namespace) -> int:
     return 0
 
 
+def _measured(hardware: Hardware) -> Hardware:
+    """With a measurement, two seconds long where there is none yet: the speeds forecast rest on it."""
+    from engine.hardware import measure
+
+    if hardware.throughput is not None:
+        return hardware
+    return msgspec.structs.replace(hardware, throughput=measure(hardware))
+
+
 def _head(screen: Output, title: str) -> None:
     screen.line()
     screen.line(title, "bold")
-
-
-def _say(screen: Output, text: str, indent: str = "  ") -> None:
-    for line in wrap(text, screen.columns, indent):
-        screen.line(line)
 
 
 def _show_result(view: JobView) -> None:
@@ -72,14 +92,14 @@ def _show_result(view: JobView) -> None:
     if answer := result.get("answer"):
         _head(screen, str(answer.get("prompt", "")))
         for paragraph in str(answer.get("text", "")).strip().splitlines():
-            _say(screen, paragraph)
+            screen.say(paragraph, "  ")
     if rows := result.get("comparison"):
         _head(screen, "Measured on this machine")
         for line in comparison_lines(rows, screen.columns):
             screen.line(line)
     artifact = result.get("artifact", "")
     screen.line()
-    _say(screen, f"Go on with `edgewise chat {artifact}`, or with `edgewise` for the screens.", "")
+    screen.say(f"Go on with `edgewise chat {artifact}`, or with `edgewise` for the screens.", "")
 
 
 _COLUMNS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
@@ -93,12 +113,9 @@ _COLUMNS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
 
 def comparison_lines(rows: Sequence[Mapping[str, Any]], width: int | None) -> list[str]:
     """The measured rows as a table, and each smaller model's figures as multiples of the largest one's."""
-    headers = ("Model", "Precision", *(title for title, _, _ in _COLUMNS))
-    cells = [
-        (str(row.get("name", "")), str(row.get("precision", "")), *(show(row.get(key)) for _, key, show in _COLUMNS))
-        for row in rows
-    ]
-    lines = table(headers, cells, width, right=range(2, len(headers)))
+    headers = ("Precision", *(title for title, _, _ in _COLUMNS))
+    cells = [(str(row.get("precision", "")), *(show(row.get(key)) for _, key, show in _COLUMNS)) for row in rows]
+    lines = table(headers, cells, width, right=range(1, len(headers)))
     reference = max(rows, key=lambda row: row.get("size_bytes") or 0)
     for row in rows:
         ratios = [

@@ -5,7 +5,7 @@ import os
 import sys
 from typing import Any, TextIO
 
-from engine.cli.table import fit
+from engine.cli.table import fit, wrap
 from engine.errors import ResourceError, UsageError
 from engine.text import printable
 
@@ -46,6 +46,11 @@ class Output:
         if style and self.colour:
             text = f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
         self._put(text + "\n")
+
+    def say(self, text: str, indent: str = "", style: str = "") -> None:
+        """Write running text, broken between words to fit the terminal."""
+        for line in wrap(text, self.columns, indent):
+            self.line(line, style)
 
     def stream(self, text: str) -> None:
         """Write a piece of text at once."""

@@ -43,12 +43,10 @@ def describe(hardware: Hardware) -> list[Line]:
         ),
     ]
     if measured := hardware.throughput:
-        gigabytes: Callable[[float], str] = lambda rate: f"{rate / 1e9:.1f} GB/s"  # noqa: E731
-        operations: Callable[[float], str] = lambda rate: f"{rate / 1e9:.0f} billion operations/s"  # noqa: E731
         lines += [
-            _line("Memory bandwidth", measured.memory_bytes_per_s, gigabytes),
-            _line("8-bit integers", measured.int8_ops_per_s, operations),
-            _line("32-bit floats", measured.float32_ops_per_s, operations),
+            _line("Memory bandwidth", measured.memory_bytes_per_s, lambda rate: f"{rate / 1e9:.1f} GB/s"),
+            _line("8-bit integers", measured.int8_ops_per_s, _operations),
+            _line("32-bit floats", measured.float32_ops_per_s, _operations),
             Line("Measured", measured.measured_at or "unknown"),
         ]
     return [Line(line.label, printable(line.text, keep=""), printable(line.source, keep="")) for line in lines]
@@ -101,6 +99,10 @@ def _accelerator(device: Accelerator) -> Line:
     if device.apis:
         text += f", {' '.join(device.apis)}"
     return Line(device.kind.upper(), text, device.name.source)
+
+
+def _operations(per_second: float) -> str:
+    return f"{per_second / 1e9:.0f} billion operations/s"
 
 
 def _count(fact: Fact[int], noun: str) -> str:

@@ -179,8 +179,8 @@ def cpu_list(text: str | None) -> frozenset[int] | None:
         return None
     cpus: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        start, end = whole_number(first), whole_number(last or first)
+        first, dash, last = part.partition("-")
+        start, end = whole_number(first), whole_number(last if dash else first)
         if start is None or end is None or not start <= end < 65536:
             return None
         cpus.update(range(start, end + 1))

@@ -8,6 +8,7 @@ import msgspec
 from engine.errors import InputError, ResourceError
 from engine.hardware.facts import Hardware
 from engine.hardware.files import MAX_NUMBER, Tree, clean
+from engine.text import printable
 
 MAX_PROFILE_BYTES = 1 << 20
 SCHEMA = 1
@@ -52,7 +53,7 @@ def _problem(data: object, place: str) -> str | None:
             return f"{place} has {len(data)} entries."
         return next((found for item in data if (found := _problem(item, place))), None)
     if isinstance(data, str):
-        return None if data == "" or (len(data) <= 1024 and clean(data)) else f"{place} is not a readable text."
+        return None if len(data) <= 1024 and data == printable(data, keep="") else f"{place} is not a readable text."
     if isinstance(data, int | float) and not isinstance(data, bool):
         low = -274 if place == "profile.thermal_celsius.value" else 0
         return None if low <= data < MAX_NUMBER else f"{place} is {data:g}."

@@ -24,9 +24,9 @@ from engine.hardware.files import Tree, clean
 from engine.hardware.kernels import Kernel, best_kernels, load
 from engine.paths import data_dir, room
 
-_LIMIT_S = 1.9
+_LIMIT_S = 1.95
+_BUDGET_S = 1.3  # of the measuring process, which then ends by itself
 _WINDOW_S = 0.1
-_WINDOWS = 4
 _MAX_THREADS = 64
 _CACHE_NAME = "throughput.json"
 _MEBIBYTE = 1 << 20
@@ -42,7 +42,7 @@ def measure(hardware: Hardware) -> Throughput:
 
     Memory: bytes read a second by the C library's memchr over a buffer larger than the caches. Numbers: operations a
     second of one multiply-accumulate instruction on registers, named in the source. All by as many threads as there
-    are cores that we may use; the best of four windows each.
+    are cores that we may use; the best of a few windows of a tenth of a second.
     """
     cores = [cores for cores in (hardware.cpu.usable_cores.value, hardware.cpu.physical_cores.value) if cores]
     threads = max(1, min(_MAX_THREADS, math.floor(min(cores, default=1))))
@@ -57,11 +57,11 @@ def measure(hardware: Hardware) -> Throughput:
             "kernels": [(*kernel[:3], kernel.code.hex()) for kernel in kernels],
         }
     )
-    results = _run(order)
+    results, failure = _run(order)
     missing = {
-        "memory": "the measurement failed" if buffer_bytes else "too little memory to measure beyond the caches",
+        "memory": failure if buffer_bytes else "too little memory to measure beyond the caches",
         **dict.fromkeys(("float32", "int8"), "no instruction of this processor that we can measure here"),
-        **{kernel.measures: f"{kernel.instruction} could not be run" for kernel in kernels},
+        **{kernel.measures: f"{kernel.instruction}: {failure}" for kernel in kernels},
     }
     facts = {name: results.get(name, Fact(None, why)) for name, why in missing.items()}
     throughput = Throughput(
@@ -111,39 +111,42 @@ def _fingerprint() -> str:
     return f"{clean(platform.node())}, {platform.machine()}, {clean(processor)}, {allowed} of {os.cpu_count()} CPUs"
 
 
-def _run(order: str) -> dict[str, Fact[float]]:
-    """What the measuring process printed before it ended, whichever way."""
+def _run(order: str) -> tuple[dict[str, Fact[float]], str]:
+    """What the measuring process printed before it ended, and why what is missing is missing."""
     command = [sys.executable, "-P", "-m", "engine.hardware.throughput", order]
+    busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1)
     output: bytes | None = b""
+    failure = "could not be run here"
     try:
         output = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False
         ).stdout
     except subprocess.TimeoutExpired as expired:
-        output = expired.stdout
-    except OSError:
-        return {}
+        output, failure = expired.stdout, "not done in two seconds, the machine is busy"
+    except OSError as error:
+        failure = f"no process could be started: {error.strerror}"
     found: dict[str, Fact[float]] = {}
     for line in (output or b"").splitlines():
         with suppress(msgspec.DecodeError):
             name, rate, source = msgspec.json.decode(line, type=tuple[str, float, str])
-            found[name] = Fact(rate, source)
-    return found
+            found[name] = Fact(rate, f"{source}, while the machine was busy" if busy else source)
+    return found, failure
 
 
 def _measure_here(order: str) -> None:
     """The measuring process: print a line for each result as soon as there is one."""
+    start = time.perf_counter()
     given = json.loads(order)
-    threads = given["threads"]
-    if given["buffer_bytes"]:
-        rate = _best_rate([_reader(given["buffer_bytes"] // threads) for _ in range(threads)])
-        size = given["buffer_bytes"] // _MEBIBYTE
-        _tell("memory", rate, f"measured: memchr over {size} MiB, {threads} threads, best of {_WINDOWS}")
-    for measures, instruction, operations, code in given["kernels"]:
+    threads, size, kernels = given["threads"], given["buffer_bytes"], given["kernels"]
+    part_s = _BUDGET_S / (len(kernels) + 1)
+    if size:
+        rate = _best_rate([_reader(size // threads) for _ in range(threads)], start + part_s)
+        _tell("memory", rate, f"measured: memchr over {size // _MEBIBYTE} MiB, {threads} threads")
+    for index, (measures, instruction, operations, code) in enumerate(kernels, 2):
         with suppress(OSError):
             run = load(Kernel(measures, instruction, operations, bytes.fromhex(code)))
-            rate = _best_rate([_multiplier(run, operations)] * threads)
-            _tell(measures, rate, f"measured: {instruction}, {threads} threads, best of {_WINDOWS}")
+            rate = _best_rate([_multiplier(run, operations)] * threads, start + index * part_s)
+            _tell(measures, rate, f"measured: {instruction}, {threads} threads")
 
 
 def _tell(name: str, rate: float, source: str) -> None:
@@ -182,11 +185,15 @@ def _multiplier(run: Callable[[int], object], operations: int) -> Callable[[], f
     return multiply
 
 
-def _best_rate(workers: list[Callable[[], float]]) -> float:
-    """Units a second of all workers together, each in a thread, in the best of a few windows of time."""
+def _best_rate(workers: list[Callable[[], float]], until: float) -> float:
+    """Units a second of all workers together, each in a thread, in the best window of time that ends before `until`.
+
+    There is at least one window after a short one for page faults and for clocks to rise.
+    """
     best = 0.0
     rates = [0.0] * len(workers)
-    for window in range(_WINDOWS + 1):
+    warm = False
+    while best == 0.0 or time.perf_counter() + _WINDOW_S < until:
         ready = threading.Barrier(len(workers))
 
         def work(index: int, length_s: float, ready: threading.Barrier) -> None:
@@ -198,14 +205,14 @@ def _best_rate(workers: list[Callable[[], float]]) -> float:
                 now = time.perf_counter()
             rates[index] = done / (now - start)
 
-        # The first window is for page faults and for clocks to rise.
-        length_s = _WINDOW_S if window else _WINDOW_S / 10
+        length_s = _WINDOW_S if warm else _WINDOW_S / 10
         running = [threading.Thread(target=work, args=(index, length_s, ready)) for index in range(len(workers))]
         for thread in running:
             thread.start()
         for thread in running:
             thread.join()
-        best = max(best, sum(rates)) if window else 0.0
+        best = max(best, sum(rates)) if warm else 0.0
+        warm = True
     return best
 
 

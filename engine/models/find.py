@@ -37,8 +37,8 @@ def find_model(reference: str) -> ModelCard:
 
 
 def list_models() -> list[ModelCard]:
-    """The packaged default, fetched or not, and every readable model in the models folder."""
-    cards = [_packaged()]
+    """The packaged default, fetched or not, and every readable model in the models folder, by name."""
+    cards = []
     for place in _places(data_dir() / "models", _DEPTH):
         if place == packaged_path():
             continue
@@ -46,7 +46,7 @@ def list_models() -> list[ModelCard]:
             cards.append(read_card(place))
         except EdgewiseError:
             continue
-    return cards
+    return [_packaged(), *sorted(cards, key=lambda card: card.name.lower())]
 
 
 def _packaged() -> ModelCard:

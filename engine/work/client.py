@@ -20,10 +20,13 @@ OnEvent = Callable[[dict[str, Any]], None]
 class WorkerClient:
     """One running worker. Requests may overlap; each is answered once, or fails when the worker dies."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, life: int) -> None:
         self._process, self.log = process, log
+        self._life = life
         self._next_id = 0
         self._waiting: dict[int, tuple[asyncio.Future[Any], OnEvent | None]] = {}
+        self._fault: tuple[str, str] = ("", "")
+        """What was wrong, and why, where that is not how the process ended."""
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -34,22 +37,30 @@ class WorkerClient:
         """
         python = environment_python(environment)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as sink:
-            process = await asyncio.create_subprocess_exec(
-                str(python),
-                "-P",
-                "-m",
-                "engine.work.worker",
-                module,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=sink,
-                env=worker_variables({} if environment else {"PYTHONPATH": ""}),
-                cwd=cwd or log.parent,
-                limit=MAX_LINE_BYTES,
-                start_new_session=True,
-            )
-        return cls(process, log)
+        command = [str(python), "-P", "-m", "engine.work.worker", module]
+        # Nothing is ever written to this pipe: it closes when this process dies, and the worker's guard sees that.
+        theirs, ours = os.pipe()
+        passed = (theirs,) if os.name != "nt" else ()
+        try:
+            with log.open("ab") as sink:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    *map(str, passed),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=sink,
+                    env=worker_variables({} if environment else {"PYTHONPATH": ""}),
+                    cwd=cwd or log.parent,
+                    limit=MAX_LINE_BYTES,
+                    start_new_session=True,
+                    pass_fds=passed,
+                )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        return cls(process, log, ours)
 
     @property
     def pid(self) -> int:
@@ -76,13 +87,17 @@ class WorkerClient:
         await self._send({"jsonrpc": "2.0", "method": method, "params": params or {}})
 
     async def close(self) -> None:
-        """End the worker and everything it started, and wait for it."""
+        """End the worker and everything it started, and wait for it; what was asked and not answered fails."""
+        self._fault = self._fault if any(self._fault) else ("The worker was closed before it had answered.", "")
         kill_group(self.pid)
         await self._process.wait()
         with contextlib.suppress(Exception):
             await self._reader
         if self._process.stdin is not None:
             self._process.stdin.close()
+        if self._life >= 0:
+            os.close(self._life)
+            self._life = -1
 
     async def _send(self, message: Mapping[str, Any]) -> None:
         stdin = self._process.stdin
@@ -106,7 +121,7 @@ class WorkerClient:
                     continue
                 self._dispatch(message)
         except ValueError:  # a line beyond MAX_LINE_BYTES: the stream can't be trusted any more
-            pass
+            self._fault = ("The worker was ended.", f"It sent a line of more than {MAX_LINE_BYTES} bytes.")
         finally:
             kill_group(self.pid)
             await self._process.wait()
@@ -118,20 +133,25 @@ class WorkerClient:
         if message.get("method") == "event":
             params = message.get("params") or {}
             waiting = self._waiting.get(params.pop("id", -1))
-            if waiting and waiting[1] is not None:
-                waiting[1](params)
+            if waiting and waiting[1] is not None and not waiting[0].done():
+                try:
+                    waiting[1](params)
+                except Exception as error:  # the asker's own, so the asker gets it
+                    waiting[0].set_exception(error)
             return
         waiting = self._waiting.get(message.get("id", -1))
         if waiting is None or waiting[0].done():
             return
         if "error" in message:
-            error = EdgewiseError.from_dict((message["error"] or {}).get("data") or {})
-            error.log = error.log or (str(self.log) if isinstance(error, WorkerError) else "")
-            waiting[0].set_exception(error)
+            stated = EdgewiseError.from_dict((message["error"] or {}).get("data") or {})
+            stated.log = stated.log or (str(self.log) if isinstance(stated, WorkerError) else "")
+            waiting[0].set_exception(stated)
         else:
             waiting[0].set_result(message.get("result"))
 
     def _death(self) -> WorkerError:
+        if self._fault[0]:
+            return WorkerError(*self._fault, log=str(self.log))
         status = self._process.returncode
         why, remedy = f"It ended with status {status}.", "Try again; the log has what it printed last."
         if status is not None and status < 0 and os.name != "nt":

@@ -1,7 +1,7 @@
 """The job process: carries one plan through its steps, each in a fresh worker, and writes everything down.
 
-`python -P -m engine.work.job ID`. It has a session of its own and listens to no terminal. A step that is done leaves
-a checkpoint, so that whoever takes the job up again redoes only what is missing.
+`python -P -m engine.work.job ID ATTEMPT`. It has a session of its own and listens to no terminal. A step that is done
+leaves a checkpoint, so that whoever takes the job up again redoes only what is missing.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import filelock
 import msgspec
 
 from engine.advice.records import Plan, Step
-from engine.errors import Cancelled, EdgewiseError, WorkerError
+from engine.errors import Cancelled, EdgewiseError, ResourceError, WorkerError
 from engine.work.client import WorkerClient
 from engine.work.jobs import StoredPlan, job_folder
 from engine.work.journal import Journal, JournalReader
@@ -28,6 +28,7 @@ from engine.work.protocol import JobEnded, JobEvent, JobStarted, Memory, StepDon
 
 TICK_S = 0.1
 MEMORY_INTERVAL_S = 1.0
+ORPHAN_WAIT_S = 5.0
 
 
 class Job:
@@ -39,15 +40,16 @@ class Job:
         self._scratch = self.folder / "scratch"
         self._checkpoints = self.folder / "steps"
         self._results: dict[str, dict[str, Any]] = {}
-        self._cancelled = False
+        self._stopped = False
 
-    def run(self) -> int:
-        """Carry the plan through; returns the exit status."""
+    def run(self, attempt: int) -> int:
+        """Carry the plan through; returns the exit status. Does nothing if the attempt was made already."""
+        events = JournalReader(self.folder / "events.jsonl").read_new()
+        if sum(isinstance(stamped.params, JobStarted) for stamped in events) >= attempt:
+            return 0
         self._scratch.mkdir(exist_ok=True)
         self._checkpoints.mkdir(exist_ok=True)
         self._end_orphan()
-        events = JournalReader(self.folder / "events.jsonl").read_new()
-        attempt = sum(isinstance(stamped.params, JobStarted) for stamped in events) + 1
         self._journal = Journal(self.folder / "events.jsonl")
         self._journal.append(JobStarted(attempt, os.getpid()))
         try:
@@ -55,17 +57,8 @@ class Job:
         except Cancelled:
             self._journal.append(JobEnded("cancelled", {}))
             return 130
-        except EdgewiseError as error:
-            self._journal.append(JobEnded("failed", {}, error.to_dict()))
-            return 1
         except Exception as error:
-            traceback.print_exc()
-            stated = WorkerError(
-                "The job failed in a way Edgewise did not foresee.",
-                f"{type(error).__name__}: {error}",
-                "Resume the job; if it fails again, the log has the details.",
-                str(self.folder / "job.log"),
-            )
+            stated = error if isinstance(error, EdgewiseError) else self._state(error)
             with contextlib.suppress(OSError):
                 self._journal.append(JobEnded("failed", {}, stated.to_dict()))
             return 1
@@ -78,11 +71,33 @@ class Job:
 
     def stop(self) -> None:
         """Ask for the end; the running worker is killed at the next tick."""
-        self._cancelled = True
+        self._stopped = True
+
+    def _is_stopped(self) -> bool:
+        return self._stopped or (self.folder / "cancel").exists()
+
+    def _state(self, error: Exception) -> EdgewiseError:
+        traceback.print_exc()
+        log = str(self.folder / "job.log")
+        if isinstance(error, OSError):
+            return ResourceError(
+                "The job could not go on.",
+                f"{error.strerror or error}: {error.filename or self.folder}",
+                "Free some disk space, or make the data folder writable, and resume the job.",
+                log,
+            )
+        return WorkerError(
+            "The job failed in a way Edgewise did not foresee.",
+            f"{type(error).__name__}: {error}",
+            "Resume the job; if it fails again, the log has the details.",
+            log,
+        )
 
     async def _run_steps(self) -> None:
         count = len(self.plan.steps)
         for index, step in enumerate(self.plan.steps):
+            if self._is_stopped():
+                raise Cancelled("The job was cancelled.")
             checkpoint = self._checkpoints / f"{index:02d}-{step.id}.json"
             with contextlib.suppress(OSError, msgspec.DecodeError):
                 self._results[step.id] = msgspec.json.decode(checkpoint.read_bytes(), type=dict[str, Any])
@@ -114,13 +129,12 @@ class Job:
             (self.folder / "worker.pid").unlink(missing_ok=True)
 
     async def _watch(self, step: Step, work: "asyncio.Task[Any]", client: WorkerClient) -> Any:
-        peak, sampled_at, cancel_file = 0, 0.0, self.folder / "cancel"
+        peak, sampled_at = 0, 0.0
         while True:
             done, _ = await asyncio.wait({work}, timeout=TICK_S)
             if done:
                 return work.result()
-            if self._cancelled or cancel_file.exists():
-                kill_group(client.pid)
+            if self._is_stopped():
                 raise Cancelled("The job was cancelled.")
             if time.monotonic() - sampled_at >= MEMORY_INTERVAL_S:
                 sampled_at = time.monotonic()
@@ -134,15 +148,17 @@ class Job:
             self._journal.append(msgspec.convert(event, JobEvent))
 
     def _end_orphan(self) -> None:
-        """End a worker that outlived its job, where both were killed in the same instant."""
-        note = self.folder / "worker.pid"
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(note.read_text())
-            import psutil
+        """End the last attempt's worker, if it has not yet seen that its job was killed, and wait until it is gone."""
+        import psutil
 
-            with contextlib.suppress(psutil.Error):
-                if psutil.Process(pid).cwd().startswith(str(self.folder)):
-                    kill_group(pid)
+        note = self.folder / "worker.pid"
+        with contextlib.suppress(OSError, ValueError, psutil.Error):
+            worker = psutil.Process(int(note.read_text()))
+            if self._scratch.samefile(worker.cwd()) and worker.pid != os.getpid():
+                kill_group(worker.pid)
+                deadline = time.monotonic() + ORPHAN_WAIT_S
+                while worker.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+                    time.sleep(0.01)
         note.unlink(missing_ok=True)
 
 
@@ -156,7 +172,7 @@ def _write_atomically(path: Path, data: bytes) -> None:
 
 
 def main() -> int:
-    """Run the job named on the command line, unless a living process has it already."""
+    """Run one attempt at a job (id, number), unless a living process has the job or the attempt was made."""
     job = Job(sys.argv[1])
     lock = filelock.FileLock(job.folder / "lock")
     try:
@@ -167,7 +183,7 @@ def main() -> int:
         signal.signal(getattr(signal, name), lambda *_: job.stop())
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    return job.run()
+    return job.run(int(sys.argv[2]))
 
 
 if __name__ == "__main__":

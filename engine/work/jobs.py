@@ -41,22 +41,28 @@ def submit(plan: Plan) -> str:
         partial.mkdir()
         (partial / "plan.json").write_bytes(msgspec.json.encode(StoredPlan(plan, time.time())))
         partial.rename(folder)
+    except UnicodeEncodeError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise InputError(
+            "The job could not be written down.", "A file name in it is no UTF-8.", "Rename the file or its folder."
+        ) from error
     except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
         raise ResourceError(
             "The job could not be written down.",
             f"{error.strerror or error}: {error.filename}",
             "Free some disk space, or point EDGEWISE_DATA at a folder with room.",
         ) from error
-    start(job_id)
+    start(job_id, 1)
     return job_id
 
 
-def start(job_id: str) -> None:
-    """Start the job's process in a session of its own, so that it outlives the terminal."""
+def start(job_id: str, attempt: int) -> None:
+    """Start the process of a job's next attempt in a session of its own, so that it outlives the terminal."""
     folder = job_folder(job_id)
     with (folder / "job.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.work.job", job_id],
+            [sys.executable, "-P", "-m", "engine.work.job", job_id, str(attempt)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -64,10 +70,11 @@ def start(job_id: str) -> None:
             env=worker_variables({"PYTHONPATH": "", "EDGEWISE_DATA": str(room("jobs").parent)}),
             start_new_session=True,
         )
-    _started[job_id] = process
+    _started[process.pid] = process
 
 
-_started: dict[str, "subprocess.Popen[bytes]"] = {}
+_started: dict[int, "subprocess.Popen[bytes]"] = {}
+"""The job processes that this process has started, by pid."""
 
 
 def job_folder(job_id: str) -> Path:
@@ -95,10 +102,11 @@ def alive(job_id: str) -> bool:
     """Whether a living process holds the job's lock."""
     import filelock
 
-    process = _started.get(job_id)
-    if process is not None:
+    for process in list(_started.values()):
         process.poll()  # takes a finished child off the process table
-    lock = filelock.FileLock(job_folder(job_id) / "lock")
+    lock = filelock.FileLock(room("jobs") / job_id / "lock")
+    if not os.path.exists(lock.lock_file):
+        return False
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -134,12 +142,17 @@ class Follower:
             for stamped in self._reader.read_new():
                 self._folded = fold(self._folded, stamped)
             view = self._folded
-            if view.status == "running" or (view.status == "queued" and time.time() - view.created_at > START_GRACE_S):
+            if view.status == "running" or (view.status == "queued" and _never_began(view)):
                 view = msgspec.structs.replace(view, status="interrupted")
         if view == self._shown:
             return None
         self._shown = view
         return view
+
+
+def _never_began(view: JobView) -> bool:
+    ours = [process.returncode is not None for process in list(_started.values()) if view.id in str(process.args)]
+    return all(ours) if ours else time.time() - view.created_at > START_GRACE_S
 
 
 def read_job(job_id: str) -> JobView:
@@ -158,18 +171,14 @@ def list_jobs() -> list[JobView]:
 
 def cancel(job_id: str) -> JobView:
     """Stop a running job, and wait until it has stopped (normally well below a second)."""
-    folder = job_folder(job_id)
-    view = read_job(job_id)
-    if view.status not in ("queued", "running"):
-        raise UsageError(f"Job {job_id} is not running.", f"It is {view.status}.")
-    (folder / "cancel").touch()
+    follower = Follower(job_id)
+    if follower.view.status not in ("queued", "running"):
+        raise UsageError(f"Job {job_id} is not running.", f"It is {follower.view.status}.")
+    (job_folder(job_id) / "cancel").touch()
     deadline = time.monotonic() + CANCEL_WAIT_S
-    while time.monotonic() < deadline:
-        view = read_job(job_id)
-        if view.status not in ("queued", "running"):
-            break
+    while (follower.view.status in ("queued", "running") or alive(job_id)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return view
+    return follower.view
 
 
 def resume(job_id: str) -> None:
@@ -181,7 +190,7 @@ def resume(job_id: str) -> None:
     if view.status == "done":
         raise UsageError(f"Job {job_id} is done.", "", "There is nothing left to resume.")
     (folder / "cancel").unlink(missing_ok=True)
-    start(job_id)
+    start(job_id, view.attempt + 1)
 
 
 def remove(job_id: str) -> int:
@@ -197,14 +206,18 @@ def remove(job_id: str) -> int:
 
 
 def _ids() -> list[str]:
-    jobs = room("jobs")
-    return sorted((path.name for path in jobs.iterdir() if (path / "plan.json").exists()), reverse=True)
+    """Newest first, by when the plan was written: ids count only seconds, and clocks are set back."""
+    found = []
+    for plan in room("jobs").glob("[!.]*/plan.json"):
+        with contextlib.suppress(OSError):
+            found.append((plan.stat().st_mtime_ns, plan.parent.name))
+    return [name for _, name in sorted(found, reverse=True)]
 
 
 def _stored_plan(folder: Path) -> StoredPlan:
     try:
         return msgspec.json.decode((folder / "plan.json").read_bytes(), type=StoredPlan)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"Job {folder.name} cannot be read.", str(error), f"Delete the folder {folder} if you don't need it."
         ) from error

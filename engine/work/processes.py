@@ -70,6 +70,9 @@ def worker_variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         TOKENIZERS_PARALLELISM="false",
         HF_HUB_DISABLE_TELEMETRY="1",
     )
+    # Threads that spin while they wait take the cores from whoever they wait for: with anything else running, a
+    # llama.cpp built on OpenMP loses most of its speed.
+    variables.setdefault("OMP_WAIT_POLICY", "passive")
     variables.update(extra or {})
     return variables
 

@@ -110,14 +110,28 @@ class Stamped(Struct, frozen=True):
 
 def encode(message: Any) -> bytes:
     """One message as a line, newline included."""
-    return _encoder.encode(message) + b"\n"
+    try:
+        return _encoder.encode(message) + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate, as in the name of a file that is no UTF-8
+        return _encoder.encode(_encodable(msgspec.to_builtins(message))) + b"\n"
+
+
+def _encodable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode(errors="replace").decode()
+        case dict():
+            return {_encodable(key): _encodable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_encodable(item) for item in value]
+    return value
 
 
 def decode(line: bytes) -> dict[str, Any]:
     """One line as a message; raises ValueError for anything but a JSON object."""
     try:
         message = _decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not a JSON line: {line[:80]!r}") from error
     if not isinstance(message, dict):
         raise ValueError(f"not a JSON object: {line[:80]!r}")

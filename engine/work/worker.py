@@ -13,14 +13,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from engine.errors import Cancelled, EdgewiseError, UsageError, WorkerError
 from engine.work.processes import kill_group
 from engine.work.protocol import (
+    MAX_LINE_BYTES,
     ChatMessage,
     Chunk,
     Completion,
@@ -36,6 +38,8 @@ from engine.work.protocol import (
 
 FLUSH_INTERVAL_S = 0.04
 PROGRESS_INTERVAL_S = 0.1
+MAX_TEXT = 1000
+"""Characters of a log line, a note or a detail: what a person would read."""
 
 
 class Line:
@@ -46,8 +50,13 @@ class Line:
         self._lock = threading.Lock()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Write one message; a closed pipe ends the worker, as nobody is listening any more."""
+        """Write one message; a closed pipe ends the worker, as nobody is listening any more.
+
+        Raises WorkerError for a message that is longer than a line may be.
+        """
         data = memoryview(encode(message))
+        if len(data) > MAX_LINE_BYTES:
+            raise WorkerError("The worker's answer is too long.", f"{len(data)} bytes, and {MAX_LINE_BYTES} may be.")
         with self._lock:
             try:
                 while data:
@@ -75,8 +84,8 @@ class StepReport:
     def stage(self, stage: str, total: float | None = None, unit: str = "", expected_s: float | None = None) -> None:
         """Begin a stage; see StageStarted."""
         self.flush()
-        self._stage, self._total, self._unit, self._done = stage, total, unit, 0.0
-        self._send(StageStarted(self._step, stage, total, unit, expected_s))
+        self._stage, self._total, self._unit, self._done = stage[:MAX_TEXT], total, unit, 0.0
+        self._send(StageStarted(self._step, self._stage, total, unit, expected_s))
 
     def progress(
         self,
@@ -89,18 +98,18 @@ class StepReport:
         """Say how far the stage is, in its unit."""
         self._done = max(self._done, done)
         self._pending = Progress(
-            self._step, self._stage, self._done, self._total, self._unit, bytes_done, bytes_total, detail
+            self._step, self._stage, self._done, self._total, self._unit, bytes_done, bytes_total, detail[:MAX_TEXT]
         )
         if time.monotonic() - self._sent_at >= PROGRESS_INTERVAL_S:
             self.flush()
 
     def log(self, line: str) -> None:
         """Pass on one line that a tool wrote, shortened to what a person would read."""
-        self._send(Log(self._step, line[:1000]))
+        self._send(Log(self._step, line[:MAX_TEXT]))
 
     def note(self, text: str, level: str = "info") -> None:
         """Tell the user something they should know."""
-        self._send(Note(self._step, text, level))
+        self._send(Note(self._step, text[:MAX_TEXT], level))
 
     def flush(self) -> None:
         """Send the progress that throttling held back."""
@@ -117,28 +126,41 @@ def end_now() -> None:
     os._exit(1)
 
 
+def guard(life: int) -> None:
+    """Have a shell wait for the end of the parent, which holds the other end of the pipe `life`, and kill this group.
+
+    It is there for the moments in which this process can't see for itself that its parent is gone: native code holds
+    the interpreter, or both were killed in the same instant and only what they had started is left.
+    """
+    os.set_inheritable(life, False)
+    with suppress(OSError):
+        os.posix_spawnp(
+            "sh", ["sh", "-c", "read _; kill -9 0"], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, life, 0)]
+        )
+    os.close(life)
+
+
 class Worker:
     """Serves requests one after the other; `stop` is heard while one runs."""
 
     def __init__(self, module: str, line: Line) -> None:
         self._module_name, self._line = module, line
         self._requests: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._stop = threading.Event()
+        self._heard = self._stopped = 0  # the last request's id, and the last that `stop` was meant for
         self._model: Any = None
 
-    def listen(self) -> None:
-        """Read stdin until it closes; then end everything."""
-        for raw in sys.stdin.buffer:
+    def listen(self, requests: BinaryIO) -> None:
+        """Read requests until their pipe closes; then end everything."""
+        for raw in requests:
             try:
                 message = decode(raw)
             except ValueError as error:
                 print(f"ignored: {error}", file=sys.stderr)  # noqa: T201 - the log
                 continue
             if message.get("method") == "stop":
-                self._stop.set()
-            else:
-                if message.get("method") == "generate":
-                    self._stop.clear()
+                self._stopped = self._heard
+            elif isinstance(message.get("id"), int):
+                self._heard = message["id"]
                 self._requests.put(message)
         end_now()
 
@@ -146,16 +168,15 @@ class Worker:
         """Answer requests for ever; `end_now` is the way out."""
         while True:
             message = self._requests.get()
-            request = message.get("id")
-            if not isinstance(request, int):
-                continue
+            request = int(message["id"])
             try:
                 result = self._answer(str(message.get("method")), request, message.get("params") or {})
+                self._line.send({"jsonrpc": "2.0", "id": request, "result": result})
             except EdgewiseError as error:
                 self._fail(request, error)
             except MemoryError:
                 self._fail(request, WorkerError("Memory ran out.", "", "Use a smaller model, precision or context."))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 traceback.print_exc()
                 self._fail(
                     request,
@@ -163,8 +184,6 @@ class Worker:
                         f"{self._module_name.rpartition('.')[2]} failed: {type(error).__name__}.", str(error)[:2000]
                     ),
                 )
-            else:
-                self._line.send({"jsonrpc": "2.0", "id": request, "result": result})
 
     def _fail(self, request: int, error: EdgewiseError) -> None:
         self._line.send(
@@ -225,7 +244,7 @@ class Worker:
         options = msgspec.convert(params.get("options") or {}, GenerateOptions)
         # Chunks are joined for some milliseconds: at 60 tokens/s the front would otherwise wake for each.
         held, tokens, sent_at = "", 0, 0.0
-        for piece in self._loaded().generate(_messages(params), options, self._stop.is_set):
+        for piece in self._loaded().generate(_messages(params), options, lambda: request <= self._stopped):
             if isinstance(piece, Completion):
                 if held:
                     self._line.event(request, Chunked(held, tokens))
@@ -249,11 +268,14 @@ def _messages(params: Mapping[str, Any]) -> tuple[ChatMessage, ...]:
 
 def main() -> None:
     """Run a worker for the module named on the command line."""
-    events = os.dup(1)
+    # Neither what a library prints nor what a child of its reads may touch the two streams of messages.
+    requests, events, nothing = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
     os.dup2(2, 1)
-    os.set_inheritable(events, False)
+    for life in sys.argv[2:]:
+        guard(int(life))
     worker = Worker(sys.argv[1], Line(events))
-    threading.Thread(target=worker.listen, daemon=True).start()
+    threading.Thread(target=worker.listen, args=[os.fdopen(requests, "rb")], daemon=True).start()
     worker.serve()
 
 

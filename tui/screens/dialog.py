@@ -8,8 +8,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
-from textual.widgets import OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
+
+from tui.widgets.table import Choices
 
 MIN_WIDTH, MIN_HEIGHT = 60, 15
 
@@ -20,15 +22,23 @@ class Dialog(ModalScreen[str | None]):
     HELP: ClassVar[str] = "Choose with the arrow keys and Enter. Escape leaves everything as it was."
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", id="dialog.leave")]
 
-    def __init__(self, text: Content, choices: Sequence[tuple[str, Content]], selected: str = "") -> None:
+    def __init__(
+        self, text: Content, choices: Sequence[tuple[str, Content]], selected: str = "", amount: bool = False
+    ) -> None:
         super().__init__()
+        self.amount = amount
+        """Whether an amount of one's own may be typed as well."""
         self.text, self.choices, self.selected = text, tuple(choices), selected
 
     def compose(self) -> ComposeResult:
         """The text and its answers."""
         with Vertical():
             yield Static(self.text, id="dialog-text", markup=False)
-            yield OptionList(*(Option(prompt, id=key) for key, prompt in self.choices), markup=False, compact=True)
+            yield Choices(*(Option(prompt, id=key) for key, prompt in self.choices))
+            if self.amount:
+                field = Input(placeholder="or an amount of your own: 3 GiB", compact=True)
+                field.cursor_blink = False
+                yield field
 
     def on_mount(self) -> None:
         """Put the cursor on the answer in force."""
@@ -38,6 +48,11 @@ class Dialog(ModalScreen[str | None]):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Hand the answer back."""
         self.dismiss(event.option_id)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Hand the amount back."""
+        if event.value.strip():
+            self.dismiss(event.value.strip())
 
     def action_leave(self) -> None:
         """Hand nothing back."""

@@ -29,7 +29,7 @@ What could not be found out is unknown; it is never taken for zero.
 p probes again. b measures memory bandwidth and arithmetic for two seconds, so that speeds can be predicted.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "advise", "Choose a framework", id="hardware.advise"),
+        Binding("a", "advise", "Advice", id="hardware.advise"),
         Binding("b", "measure", "Measure", id="hardware.measure"),
         Binding("p", "probe", "Probe again", id="hardware.probe"),
     ]
@@ -52,7 +52,7 @@ p probes again. b measures memory bandwidth and arithmetic for two seconds, so t
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Tell where the fact came from."""
         source = self._sources.get(event.option_id or "", "")
-        self.say(muted(f"Source: {source or 'not told'}"))
+        self.say(muted(f"Known from: {source or 'nothing that could be read'}"))
 
     def action_probe(self) -> None:
         """Look at the machine again."""
@@ -64,7 +64,9 @@ p probes again. b measures memory bandwidth and arithmetic for two seconds, so t
         """Measure for two seconds, then look again."""
         from engine import hardware
 
-        self.in_thread(partial(hardware.measure, self.machine), lambda _: self.action_probe(), "Measuring, two seconds…")
+        self.in_thread(
+            partial(hardware.measure, self.machine), lambda _: self.action_probe(), "Measuring, two seconds…"
+        )
 
     def action_advise(self) -> None:
         """Go on to the advice."""

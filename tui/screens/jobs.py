@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.work.journal import JobView
 
 COLUMNS = (
-    Column("Job", grows=True),
+    Column("Job", grows=True, least=44),
     Column("State"),
     Column("Steps", right=True),
     Column("Took", right=True, spare=1),

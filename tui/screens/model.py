@@ -54,7 +54,7 @@ The card is read from headers and config in milliseconds; no weights are loaded.
         path = Input(placeholder="/ goes here", id="path", compact=True, select_on_focus=False)
         path.cursor_blink = False
         yield path
-        with VerticalScroll(classes="scroll", can_focus=False):
+        with VerticalScroll(id="card-scroll", classes="scroll", can_focus=False):
             yield Static(id="card", classes="lines", markup=False)
 
     def on_mount(self) -> None:
@@ -105,7 +105,12 @@ The card is read from headers and config in milliseconds; no weights are loaded.
 
 def _row(key: str, card: "ModelCard") -> Row:
     return row(
-        key, strong(card.name), card.format, parameters(card.parameters), human_bytes(card.size_bytes), muted(card.origin)
+        key,
+        strong(card.name),
+        card.format,
+        parameters(card.parameters),
+        human_bytes(card.size_bytes),
+        muted(card.origin),
     )
 
 

@@ -1,4 +1,4 @@
-"""What all screens share: the trail on top, the body, a place for notices, the footer, help, back, and work in threads."""
+"""What all screens share: trail, body, a place for notices, footer, help, back, and work in threads."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Page(Screen[None]):
     """A screen that shows one noun. Subclasses give `body`, a HELP text and their place on the trail."""
 
-    PLACE: ClassVar[str] = ""
+    PLACE = ""
     """The name to return to after a restart; "" for screens that are not returned to."""
     STATION: ClassVar[str] = ""
     HELP: ClassVar[str] = ""

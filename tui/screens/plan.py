@@ -24,7 +24,7 @@ COLUMNS = (
     Column("Step", grows=True),
     Column("Download", right=True),
     Column("Disk", right=True),
-    Column("Peak memory", right=True),
+    Column("Memory", right=True),
     Column("Time", right=True),
 )
 TOTAL = "total"
@@ -33,7 +33,6 @@ TOTAL = "total"
 class PlanScreen(Page):
     """Takes a plan, hands on a job."""
 
-    PLACE = "plan"
     STATION = "Plan"
     HELP = """
 What will be done, in order. "✓" marks a step whose result is on the disk already and costs nothing.
@@ -43,8 +42,9 @@ s starts the plan as a job. The job runs by itself: you may leave this screen, q
 """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "start", "Start as a job", id="plan.start")]
 
-    def __init__(self, plan: "Plan", machine: "Hardware | None" = None) -> None:
+    def __init__(self, plan: "Plan", machine: "Hardware | None" = None, place: str = "plan") -> None:
         super().__init__()
+        self.PLACE = place
         self.plan, self.machine = plan, machine
         self._steps = {step.id: step for step in plan.steps}
         self._started = False
@@ -113,6 +113,8 @@ def total_cost(steps: "Iterable[Step]") -> Cost:
         if not known and parts:
             return Estimate(None, "unknown for every step")
         unknown = len(parts) - len(known)
+        if unknown and not sum(known):
+            return Estimate(None, "the steps that cost something do not say how much")
         basis = f"{unknown} of {len(parts)} steps unknown and left out" if unknown else ""
         return Estimate(join([0.0, *known]), basis)
 

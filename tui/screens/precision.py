@@ -1,7 +1,7 @@
 """Precision: what each would give for this model on this machine, all of it predicted and saying from what."""
 
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -25,7 +25,8 @@ COLUMNS = (
     Column("Size", right=True),
     Column("Memory", right=True),
     Column("Tokens/s", right=True),
-    Column("Quality", grows=True),
+    Column("Quality", grows=True, least=32),
+    Column("Fallbacks", right=True, spare=1),
     Column("Fits"),
 )
 
@@ -39,20 +40,22 @@ class PrecisionScreen(Page):
 One row for each precision, smallest first. "~" marks a prediction; below the table is what each number of the row
 under the cursor is based on. Memory is what a chat takes: weights, the key/value cache and buffers.
 
-"recommended" is the best quality that fits what this machine can spare. "Fits" compares memory with that.
+"●" is recommended: the best quality that fits what this machine can spare. "Fits" compares memory with that.
 Some tensors cannot be stored in every precision because their rows do not divide; they are counted as fallbacks.
 
 Enter makes a plan from the row under the cursor. Nothing is downloaded or written before you start the plan.
 """
+
     def __init__(self, machine: "Hardware", card: "ModelCard", recommendation: "Recommendation") -> None:
         super().__init__()
         self.machine, self.card, self.recommendation = machine, card, recommendation
+        self.framework = recommendation.usable_framework or recommendation.framework
         self._forecasts = {forecast.precision: forecast for forecast in recommendation.precisions}
 
     def body(self) -> ComposeResult:
         """What is being decided, the table, the basis of one row."""
         context = self.recommendation.context_length
-        about = f"with {self.recommendation.framework}, {context:,} tokens of context; ~ is a prediction"
+        about = f"{context:,} tokens of context   ● recommended   ~ predicted"
         yield Static(Content.assemble(strong(self.card.name), "  ", muted(about)), classes="line")
         yield Static(_consequence(self.card), id="consequence", classes="lines")
         yield Table(COLUMNS, empty="No precision can be made from this model.", enter="Make a plan", id="precisions")
@@ -73,7 +76,9 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Show what the numbers of this row are based on."""
         if forecast := self._forecasts.get(event.option_id or ""):
-            self.query_one("#basis Static", Static).update(basis(forecast))
+            warnings = self.recommendation.warnings if forecast.recommended else ()
+            text = lines(basis(forecast), *(caution(warning) for warning in warnings))
+            self.query_one("#basis Static", Static).update(text)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Make a plan for this row; one that does not fit asks first."""
@@ -97,8 +102,8 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
     def _make_plan(self, precision: str) -> None:
         from engine import frameworks
 
-        self.edgewise.remember(framework=self.recommendation.framework, precision=precision)
-        task = partial(frameworks.make_plan, self.card, self.recommendation.framework, precision, self.machine)
+        self.edgewise.remember(framework=self.framework, precision=precision)
+        task = partial(frameworks.make_plan, self.card, self.framework, precision, self.machine)
         self.in_thread(task, self._show_plan, "Working out the plan…")
 
     def _show_plan(self, plan: "Plan") -> None:
@@ -111,12 +116,11 @@ def _consequence(card: "ModelCard") -> Content:
     if not card.quantized:
         return Content("")
     stored = ", ".join(list(card.weight_types)[:2])
-    return caution(f"Already quantized ({stored}): what was lost stays lost, and converting it again loses a little more.")
+    return caution(f"Already quantized ({stored}): converting it again loses a little more.")
 
 
 def _row(forecast: "PrecisionForecast") -> Row:
-    name = strong(forecast.precision) + (Content.styled(" ● recommended", "$text-primary") if forecast.recommended else "")
-    fallback = muted(f" ({forecast.fallback_tensors} fall back)") if forecast.fallback_tensors else ""
+    name = strong(forecast.precision) + (Content.styled(" ●", "$text-primary") if forecast.recommended else "")
     return row(
         forecast.precision,
         name,
@@ -125,7 +129,8 @@ def _row(forecast: "PrecisionForecast") -> Row:
         size(forecast.size_bytes),
         size(forecast.memory_bytes),
         approximate(forecast.decode_tokens_per_s, lambda value: f"{value:.0f}" if value >= 10 else f"{value:.1f}"),
-        plain(forecast.quality_words) + fallback,
+        plain(forecast.quality_words),
+        muted(str(forecast.fallback_tensors or "–")),
         good("yes") if forecast.fits else bad("no"),
     )
 
@@ -135,7 +140,9 @@ def basis(forecast: "PrecisionForecast") -> Content:
 
     def told(label: str, estimate: "Estimate") -> Content:
         origin = "measured" if estimate.measured else "predicted" if estimate.value is not None else "unknown"
-        return Content.assemble((f"{label:<10}", "$foreground-muted"), f"{origin}: ", plain(estimate.basis or "no basis given"))
+        return Content.assemble(
+            (f"{label:<10}", "$foreground-muted"), f"{origin}: ", plain(estimate.basis or "no basis given")
+        )
 
     found = [
         heading(f"What {forecast.title or forecast.precision} is based on"),

@@ -1,10 +1,12 @@
 """Progress: one job, followed through its journal. Leaving the screen leaves the job alone."""
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
@@ -13,6 +15,7 @@ from engine.errors import EdgewiseError
 from engine.text import human_bytes, human_seconds, printable
 from tui.screens.page import Page
 from tui.widgets.cells import bad, bar, caution, good, heading, lines, muted, plain, strong
+from tui.widgets.tail import Tail
 
 if TYPE_CHECKING:
     from engine.work.jobs import Follower
@@ -57,8 +60,10 @@ keeps what is done; r goes on from there. An interrupted job was killed or lost 
         yield Static(id="bar", classes="line")
         yield Static(id="numbers", classes="line")
         yield Static(id="memory", classes="line")
-        yield Static(heading("Log"), classes="heading")
-        yield Static(id="log", classes="fill")
+        yield Static(heading("Log"), id="below", classes="heading")
+        yield Tail(id="log", classes="fill")
+        with VerticalScroll(id="result", classes="scroll"):
+            yield Static(classes="lines", markup=False)
 
     def on_mount(self) -> None:
         """Start to follow the journal."""
@@ -75,11 +80,6 @@ keeps what is done; r goes on from there. An interrupted job was killed or lost 
     def on_screen_suspend(self) -> None:
         """A screen out of view draws nothing."""
         self._watch(False)
-
-    def on_resize(self) -> None:
-        """The log shows as many lines as there is room for."""
-        if self.job is not None:
-            self.call_after_refresh(self._draw, self.job)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what can be done to the job as it is."""
@@ -149,8 +149,6 @@ keeps what is done; r goes on from there. An interrupted job was killed or lost 
         super().show_error(error)
 
     def _draw(self, job: "JobView") -> None:
-        log = self.query_one("#log", Static)
-        last = job.log[-log.size.height :] if log.size.height else ()
         self._put("title", Content.assemble(strong(job.title), "  ", _status(job)))
         self._put("steps", lines(*(_step_line(step) for step in job.steps)))
         under_way = job.status == "running"
@@ -158,14 +156,31 @@ keeps what is done; r goes on from there. An interrupted job was killed or lost 
         self._put("bar", _bar(job) if under_way else Content(""))
         self._put("numbers", muted(_numbers(job)) if under_way else Content(""))
         self._put("memory", muted(_memory(job)))
-        self._put("log", Content("\n").join([muted(printable(line, keep="")) for line in last]))
+        self.query_one(Tail).show(job.log)
+        if job.status == "done" and job.result.get("comparison"):
+            self._show_result(job.result)
         self.say(_outcome(job))
+
+    def _show_result(self, result: Mapping[str, Any]) -> None:
+        """What was measured, and an answer of the new model, in the place of the log."""
+        from engine.cli.quickstart import comparison_lines
+
+        told = [Content(printable(line)) for line in comparison_lines(result["comparison"], self.size.width - 5)]
+        if answer := result.get("answer"):
+            said = muted(printable(str(answer.get("text", "")).strip()))
+            told += [Content(""), strong(str(answer.get("prompt", ""))), said]
+        self.query_one("#below", Static).update(heading("Measured on this machine"))
+        self.query_one("#result Static", Static).update(lines(*told))
+        self.query_one(Tail).display = False
+        self.query_one("#result").display = True
 
     def _put(self, part: str, text: Content) -> None:
         """Draw a part again only if it differs."""
         if self._shown.get(part) != text:
             self._shown[part] = text
-            self.query_one(f"#{part}", Static).update(text)
+            widget = self.query_one(f"#{part}", Static)
+            widget.display = bool(text)
+            widget.update(text)
 
     def say(self, text: str | Content = "") -> None:
         """Keep a notice that is there already from being drawn again."""

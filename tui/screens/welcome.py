@@ -11,8 +11,8 @@ from textual.widgets.option_list import Option
 
 from engine.text import human_bytes, printable
 from tui.screens.page import Page
+from tui.widgets.cells import caution, good, heading, lines, muted
 from tui.widgets.table import Choices
-from tui.widgets.cells import good, heading, lines, muted
 
 if TYPE_CHECKING:
     from engine.hardware.facts import Hardware
@@ -83,6 +83,7 @@ Jobs run by themselves: you may quit and come back.
         self.edgewise.hardware = found
         self.query_one("#machine", Static).update(lines(*glance(found)))
         place, self._return_to = self._return_to, ""
+        self.edgewise.remember(screen="welcome")
         if place and self.app.screen is self:
             self.edgewise.go(place)
 
@@ -94,7 +95,7 @@ Jobs run by themselves: you may quit and come back.
         if len(running) > 2:
             rows[-1] = rows[-1] + muted(f"  and {len(running) - 1} more")
         if stopped:
-            rows[-1] = rows[-1] + muted(f"  {stopped} stopped before the end; Jobs can resume.")
+            rows.append(caution(f"{stopped} stopped before the end and can be resumed."))
         library = f"{artifacts} model{'s' if artifacts != 1 else ''} in the library, {human_bytes(size_bytes)}"
         rows.append(good(library) if artifacts else muted("The library is empty."))
         self.query_one("#work", Static).update(lines(*rows))

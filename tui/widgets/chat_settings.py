@@ -14,12 +14,12 @@ from engine.work.protocol import GenerateOptions
 
 FIELDS = {
     "temperature": ("Temperature", "0 always takes the likeliest token", 0.0, 5.0),
-    "top_p": ("Top-p", "keep the likeliest tokens up to this share", 0.0, 1.0),
-    "top_k": ("Top-k", "keep this many tokens, 0 keeps all", 0, 1_000_000),
-    "min_p": ("Min-p", "drop tokens below this share of the likeliest", 0.0, 1.0),
+    "top_p": ("Top-p", "the likeliest tokens up to this share", 0.0, 1.0),
+    "top_k": ("Top-k", "this many likeliest tokens, 0 is all", 0, 1_000_000),
+    "min_p": ("Min-p", "none below this share of the best", 0.0, 1.0),
     "repeat_penalty": ("Repeat penalty", "1 is none", 0.1, 5.0),
-    "max_tokens": ("Longest answer", "tokens, empty is up to the context's end", 1, 10_000_000),
-    "seed": ("Seed", "empty is another one each time", 0, 2**32 - 1),
+    "max_tokens": ("Longest answer", "in tokens; empty is no limit", 1, 10_000_000),
+    "seed": ("Seed", "empty is another each time", 0, 2**32 - 1),
 }
 """Option → its name, what it means, least and greatest value."""
 

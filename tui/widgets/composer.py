@@ -21,7 +21,7 @@ class Composer(TextArea):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send", id="chat.send", priority=True),
-        Binding("ctrl+j", "newline", "New line", id="chat.newline", key_display="^j", priority=True),
+        Binding("ctrl+j", "newline", "Line", id="chat.newline", key_display="^j", priority=True),
     ]
 
     class Sent(Message):

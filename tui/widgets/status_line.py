@@ -12,6 +12,7 @@ from engine.text import printable
 class StatusLine(Widget):
     """A line of status; text that does not change costs nothing."""
 
+    ALLOW_SELECT = False
     DEFAULT_CSS = "StatusLine { height: 1; padding: 0 1; color: $foreground-muted; }"
 
     def __init__(self, text: str = "") -> None:

@@ -1,13 +1,15 @@
-"""A list of records in aligned columns that always fits the width: one column gives way, others may be left out."""
+"""A list of records in aligned columns that always fits the width: some columns give way, others may be left out."""
 
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
+from rich.segment import Segment
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
+from textual.strip import Strip
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -15,11 +17,13 @@ GAP = "  "
 
 
 class Column(Struct, frozen=True):
-    """A column. `grows` gives way to the others; a higher `spare` is left out sooner when there is no room."""
+    """A column. One that `grows` gives way to the others; a higher `spare` is left out sooner when room is short."""
 
     title: str
     right: bool = False
     grows: bool = False
+    least: int = 24
+    """Cells that a growing column keeps while others are left out."""
     spare: int = 0
 
 
@@ -28,6 +32,8 @@ class Row(Struct, frozen=True):
 
     key: str
     cells: tuple[Content, ...]
+    label: bool = False
+    """Whether it only parts the rows above from those below, and cannot be chosen."""
 
 
 def row(key: str, *cells: Content | str) -> Row:
@@ -35,14 +41,28 @@ def row(key: str, *cells: Content | str) -> Row:
     return Row(key, tuple(cell if isinstance(cell, Content) else Content(cell) for cell in cells))
 
 
+def label(key: str, text: Content) -> Row:
+    """A row that only says what the rows below it are."""
+    return Row(key, (text,), label=True)
+
+
 class Choices(OptionList):
-    """A list whose Enter key says in the footer what it does."""
+    """A list whose Enter key says in the footer what it does, and whose cursor shows without any colour."""
 
     def __init__(self, *options: Option, enter: str = "", id: str | None = None) -> None:  # noqa: A002
         super().__init__(*options, id=id, markup=False, compact=True)
         if enter:
             take = Binding("enter", "select", enter, id="list.take", key_display="enter")
             self._bindings.key_to_bindings["enter"] = [take]
+
+    def render_line(self, y: int) -> Strip:
+        """The line as ever, with "›" in the margin of the option under the cursor."""
+        strip = super().render_line(y)
+        at = self.scroll_offset.y + y
+        if self.has_focus and at < len(self._lines) and self._lines[at] == (self.highlighted, 0):
+            style = next((segment.style for segment in strip), None)
+            return Strip([Segment("›", style), *strip.crop(1)], strip.cell_length)
+        return strip
 
 
 class Table(Vertical):
@@ -110,7 +130,7 @@ class Table(Vertical):
             self._shown = []
             return
         self.options.display = True
-        widths = self._widths(max(20, self.size.width - 2))
+        widths = self._widths(max(20, self.size.width - 3))
         header.update(self._line(tuple(Content.styled(c.title, "$foreground-muted") for c in self.columns), widths))
         lines = [self._line(each.cells, widths) for each in self.rows]
         if keep_options and len(self._shown) == len(lines):
@@ -120,14 +140,14 @@ class Table(Vertical):
         else:
             self.options.clear_options()
             self.options.add_options(
-                [Option(line, id=each.key) for line, each in zip(lines, self.rows, strict=True)]
+                [Option(line, id=each.key, disabled=each.label) for line, each in zip(lines, self.rows, strict=True)]
             )
         self._shown = lines
 
     def _widths(self, room: int) -> list[int]:
         """Cells for each column, 0 for those left out."""
         widths = [
-            max([len(column.title), *(each.cells[index].cell_length for each in self.rows)])
+            max([len(column.title), *(each.cells[index].cell_length for each in self.rows if not each.label)])
             for index, column in enumerate(self.columns)
         ]
 
@@ -135,18 +155,19 @@ class Table(Vertical):
             used = [width for width in widths if width]
             return sum(used) + len(GAP) * (len(used) - 1)
 
-        growing = next((index for index, column in enumerate(self.columns) if column.grows), None)
+        growing = [index for index, column in enumerate(self.columns) if column.grows]
         for _, index in sorted(((-c.spare, i) for i, c in enumerate(self.columns) if c.spare)):
-            slack = max(0, widths[growing] - 24) if growing is not None else 0
+            slack = sum(max(0, widths[grower] - self.columns[grower].least) for grower in growing)
             if total() - slack > room:
                 widths[index] = 0
-        if growing is not None and total() != room:
-            widths[growing] = max(8, widths[growing] + min(0, room - total()))
+        while growing and total() > room and max(widths[grower] for grower in growing) > 8:
+            widest = max(growing, key=lambda grower: widths[grower])
+            widths[widest] -= 1
         return widths
 
     def _line(self, cells: tuple[Content, ...], widths: list[int]) -> Content:
         parts = []
-        for cell, width, column in zip(cells, widths, self.columns, strict=True):
+        for cell, width, column in zip(cells, widths, self.columns, strict=False):  # a label has one cell
             if not width:
                 continue
             if cell.cell_length > width:

@@ -5,6 +5,7 @@ when the page is full moves on by half a page at once. Text is drawn as it is: n
 by line.
 """
 
+import asyncio
 from bisect import bisect_right
 from typing import ClassVar
 
@@ -15,14 +16,13 @@ from textual.binding import Binding, BindingType
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
-from textual.timer import Timer
 from textual.widget import Widget
 
 from engine.text import printable
 from tui.widgets.wrapping import PROSE, Wrapping
 
 LABEL, SELECTED, NOTICE = "label", "selected", "notice"
-REFRESH_INTERVAL_S = 0.1
+REFRESH_INTERVAL_S = 0.125
 WHEEL_LINES = 3
 
 
@@ -61,6 +61,7 @@ class Entry:
 class Transcript(Widget, can_focus=True):
     """Messages one after the other, following what is written at the end unless scrolled away from it."""
 
+    ALLOW_SELECT = False  # Textual's selection redraws the page with every move of the mouse
     DEFAULT_CSS = """
     Transcript {
         height: 1fr;
@@ -109,7 +110,7 @@ class Transcript(Widget, can_focus=True):
         self._drawn = 0  # the last line of text drawn, the cells drawn of it and its kind
         self._drawn_cells = 0
         self._drawn_kind = PROSE
-        self._timer: Timer | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def line_count(self) -> int:
@@ -132,8 +133,8 @@ class Transcript(Widget, can_focus=True):
     def append(self, text: str) -> None:
         """Append text to the last message; it is drawn with the next refresh. Costs no more than the new text."""
         self.entries[-1].feed(printable(text.replace("\r", "")))
-        if self._timer is None and self.is_attached:
-            self._timer = self.set_timer(self.refresh_interval_s, self.flush)
+        if self._timer is None and self.is_attached:  # the loop's own timer: a third of the cost of Textual's
+            self._timer = asyncio.get_running_loop().call_later(self.refresh_interval_s, self.flush)
 
     def truncate(self, count: int) -> None:
         """Keep the first `count` messages."""
@@ -158,9 +159,9 @@ class Transcript(Widget, can_focus=True):
     def flush(self) -> None:
         """Draw what has been appended since the last time, and only that."""
         if self._timer is not None:
-            self._timer.stop()
+            self._timer.cancel()
             self._timer = None
-        if not self.entries:
+        if not self.entries or not self.is_attached:
             return
         entry, first = self.entries[-1], self._starts[-1] + 1
         lines, kinds = entry.wrapping.lines, entry.wrapping.kinds

@@ -119,7 +119,7 @@ class Wrapping:
         if self._joining or character in (_JOINER, _EMOJI_SELECTOR) or not cells:
             self._attach(character)
             return
-        if self._wide_before() or (cells == 2 and self._inked and character not in _CLOSING):
+        if character not in _CLOSING and (self._wide_before() or (cells == 2 and self._inked)):
             self._allow_break()
         while self._cells + cells > self.width:
             self._wrap(len(self.lines[-1]), self._cells)

@@ -236,10 +236,12 @@ def _work(step_id: str, kind: str, title: str, environment: str, params: dict[st
 
 def predicted_size(card: ModelCard, precision: str) -> Estimate:
     """The file's size in bytes at `precision`."""
-    from engine.advice import load_catalogue
-    from engine.advice.sizes import predict_size
+    from engine.advice.catalogue import load_catalogue
+    from engine.advice.sizes import forecast_size
 
-    return predict_size(load_catalogue(), card, precision)
+    catalogue = load_catalogue()
+    entry = catalogue.precisions_of("llamacpp")[precision]
+    return Estimate(forecast_size(catalogue, entry, card).size_bytes, "llama.cpp's own rules for each tensor")
 
 
 def largest_tensor_bytes(card: ModelCard) -> float:

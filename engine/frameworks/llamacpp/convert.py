@@ -145,8 +145,8 @@ def quantize(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[s
         )
     if counts["fallback"]:
         report.note(
-            f"{counts['fallback']} of {counts['total']} tensors have rows that {precision} cannot divide, and fell "
-            "back to another type. The file is larger than the name suggests."
+            f"{counts['fallback']} of {counts['total']} tensors have rows that the block of the type meant for them "
+            f"does not divide, and fell back to another type: the file is larger than {precision} suggests."
         )
     partial.replace(output)
     return {

@@ -175,7 +175,7 @@ class LlamaModel:
                     finish = "stop"
                     break
                 count += 1
-                piece = text.take(llm._model.token_to_piece(token))
+                piece = text.take(self._piece(token))
                 yield Chunk(piece, count)
                 if text.ended:
                     finish = "stop"
@@ -242,6 +242,16 @@ class LlamaModel:
         if self._llm is not None:
             self._llm.close()
             self._llm = None
+
+    def _piece(self, token: int) -> bytes:
+        """The bytes of one token; empty for control tokens. (The binding's own method pads them with zeros.)"""
+        size = 32
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            written = llama_cpp.llama_token_to_piece(self._vocab, token, buffer, size, 0, False)
+            if written >= 0:
+                return buffer.raw[:written]
+            size = -written
 
     def _find_template(self) -> Any:
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter

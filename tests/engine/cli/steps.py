@@ -12,11 +12,9 @@ from engine.frameworks.contract import Report
 
 def plan(*kinds: str, seconds: float = 0.3) -> Plan:
     """A plan whose steps run in this module."""
+    cost = Cost(time_s=Estimate(1.0))
     steps = tuple(
-        Step(
-            kind, kind, f"Step {kind}", params={"module": __name__, "seconds": seconds}, cost=Cost(time_s=Estimate(1.0))
-        )
-        for kind in kinds
+        Step(kind, kind, f"Step {kind}", params={"seconds": seconds}, cost=cost, module=__name__) for kind in kinds
     )
     return Plan("Try the jobs", "fake", "model", "q4", steps)
 

@@ -3,6 +3,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
@@ -105,24 +106,28 @@ def test_watch_follows_a_real_job_to_its_result(capsys) -> None:
     assert "\x1b" not in told
 
 
-def interrupt_soon() -> None:
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+@pytest.fixture
+def interrupt_soon() -> Iterator[None]:
+    """Ctrl-C, a moment from now."""
+    timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    yield
+    timer.cancel()
+    timer.join()
 
 
-@pytest.mark.usefixtures("data")
+@pytest.mark.usefixtures("data", "interrupt_soon")
 def test_ctrl_c_cancels_the_job_when_it_belongs_to_this_command() -> None:
     job_id = jobs.submit(plan("count", seconds=60))
-    interrupt_soon()
     with pytest.raises(Cancelled, match="was cancelled"):
         watch(job_id, "cancel")
     assert jobs.read_job(job_id).status == "cancelled"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.usefixtures("data")
+@pytest.mark.usefixtures("data", "interrupt_soon")
 def test_ctrl_c_only_detaches_from_a_job_that_was_attached_to() -> None:
     job_id = jobs.submit(plan("count", seconds=60))
-    interrupt_soon()
     with pytest.raises(Cancelled, match="goes on"):
         watch(job_id, "detach")
     assert jobs.read_job(job_id).status == "running"

@@ -1,0 +1,142 @@
+"""From answers to a recommendation: the tree is walked, the frameworks are ranked, and a precision is chosen."""
+
+from collections.abc import Collection, Mapping
+
+from msgspec import structs
+
+from engine.advice.answers import parse_bytes, settle_answers
+from engine.advice.catalogue import Catalogue
+from engine.advice.choosing import choose_precision
+from engine.advice.detection import detect_answers
+from engine.advice.ranking import rank
+from engine.advice.records import Answer, PathStep, Ranked, Recommendation
+from engine.advice.target import Target, describe_target
+from engine.advice.tree import FRAMEWORKS, Leaf, Tree
+from engine.errors import UsageError
+from engine.hardware.facts import Hardware
+from engine.models.card import ModelCard
+
+
+def recommend(
+    tree: Tree,
+    catalogue: Catalogue,
+    hardware: Hardware,
+    answers: Mapping[str, str],
+    card: ModelCard | None,
+    context_length: int | None = None,
+    available: Collection[str] = FRAMEWORKS,
+) -> Recommendation:
+    """What to run on this hardware, and how, for the user's `answers` (by question; the rest is detected or default).
+
+    `available` names the frameworks that can be walked to the end now. Raises UsageError for a wrong answer.
+    """
+    if context_length is not None and context_length < 1:
+        raise UsageError(f"A context of {context_length} tokens is not possible", remedy="Give a number above zero.")
+    settled = settle_answers(tree, hardware, answers)
+    path, leaf_name = walk(tree, settled)
+    leaf = tree.leaves[leaf_name]
+    target = describe_target(catalogue, hardware, settled)
+    ranking = rank(catalogue, leaf, settled, target, available)
+    best, secondary = ranking[0], _secondary(leaf, ranking)
+    usable = next((entry for entry in ranking if entry.runs and entry.framework in available), None)
+    warnings = _contradictions(tree, hardware, settled)
+    warnings += _framework_warnings(catalogue, leaf, ranking, usable, target)
+    recommendation = Recommendation(
+        leaf=leaf_name,
+        framework=best.framework,
+        secondary=secondary,
+        path=path,
+        answers=settled,
+        ranking=ranking,
+        reasons=leaf.reasons if best.framework == leaf.framework else best.reasons_for,
+        warnings=tuple(warnings),
+        usable_framework=usable.framework if usable else "",
+    )
+    if card is None:
+        return recommendation
+    choice = choose_precision(
+        catalogue,
+        recommendation.usable_framework or recommendation.framework,
+        Hardware() if target.assumed else hardware,
+        card,
+        settled["priority"].value if "priority" in settled else "ease",
+        context_length,
+        parse_bytes(settled["memory_budget"].value) if "memory_budget" in settled else None,
+    )
+    return structs.replace(
+        recommendation,
+        precision=choice.precision,
+        precisions=choice.precisions,
+        context_length=choice.context_length,
+        fits=choice.precision is not None,
+        smaller_routes=choice.routes,
+        warnings=(*recommendation.warnings, *choice.warnings),
+    )
+
+
+def walk(tree: Tree, answers: Mapping[str, Answer]) -> tuple[tuple[PathStep, ...], str]:
+    """The steps from the root, and the name of the leaf where they end."""
+    steps, place = [], tree.root
+    while place in tree.nodes:
+        node = tree.nodes[place]
+        question, answer = tree.questions[node.question], answers[node.question]
+        leads_to = node.branches[answer.value]
+        title = question.title_of(answer.value)
+        steps.append(PathStep(place, node.question, answer, title, leads_to, node.reason))
+        place = leads_to
+    return tuple(steps), place
+
+
+def _secondary(leaf: Leaf, ranking: tuple[Ranked, ...]) -> str:
+    """The tree's second choice, or the next that runs."""
+    running = [entry.framework for entry in ranking[1:] if entry.runs]
+    return leaf.secondary if leaf.secondary in running else next(iter(running), "")
+
+
+def _contradictions(tree: Tree, hardware: Hardware, answers: Mapping[str, Answer]) -> list[str]:
+    """Where the user overruled what the hardware says of this machine."""
+    if "target" in answers and answers["target"].value == "another":
+        return ["What was detected here is put aside: only your answers describe the other machine."]
+    warnings = []
+    for name, detected in detect_answers(tree, hardware).items():
+        answer, question = answers[name], tree.questions[name]
+        if answer.origin == "user" and answer.value != detected.value:
+            warnings.append(
+                f"You answered “{question.title_of(answer.value)}”, but this machine looks like"
+                f" “{question.title_of(detected.value)}”: {detected.basis}."
+            )
+    return warnings
+
+
+def _framework_warnings(
+    catalogue: Catalogue, leaf: Leaf, ranking: tuple[Ranked, ...], usable: Ranked | None, target: Target
+) -> list[str]:
+    warnings = []
+    best = ranking[0]
+    entries = {entry.framework: entry for entry in ranking}
+    if not entries[leaf.framework].runs:
+        warnings.append(
+            f"The tree says {entries[leaf.framework].title}, but it cannot run on the target:"
+            f" {_why_not(catalogue, leaf.framework, target)} {best.title} is the best that can."
+        )
+    if not entries[leaf.secondary].runs:
+        warnings.append(
+            f"The second choice, {entries[leaf.secondary].title}, cannot run on the target:"
+            f" {_why_not(catalogue, leaf.secondary, target)}"
+        )
+    if not best.runs:
+        warnings.append("None of the four frameworks is known to run on the target.")
+    if usable is None:
+        warnings.append("This version of Edgewise cannot convert with any framework that runs on the target.")
+    elif usable.framework != best.framework:
+        warnings.append(
+            f"This version of Edgewise cannot convert with {best.title} yet; of those it can convert with,"
+            f" {usable.title} is the best for this target."
+        )
+    return warnings
+
+
+def _why_not(catalogue: Catalogue, framework: str, target: Target) -> str:
+    """The reasons of the rules that forbid a framework on the target."""
+    rules = [rule for rule in catalogue.rules if rule.framework == framework and not rule.runs]
+    return " ".join(rule.reason_against for rule in rules if target.matches(rule))

@@ -1,0 +1,48 @@
+"""What every test has: a data folder of its own and nothing left running. On request, a fake environment."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import FAKE_ENVIRONMENT, make_fake_home
+
+GIVEN_DATA = os.environ.get("EDGEWISE_DATA")
+
+
+@pytest.fixture(autouse=True)
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The test's own data folder, unless its module has made one for all its tests; jobs begun are ended with it."""
+    if os.environ.get("EDGEWISE_DATA") == GIVEN_DATA:
+        monkeypatch.setenv("EDGEWISE_DATA", str(tmp_path / "data"))
+    yield Path(os.environ["EDGEWISE_DATA"])
+    if "engine.work.jobs" in sys.modules:
+        _end_jobs()
+
+
+def _end_jobs() -> None:
+    from engine.work import jobs
+    from engine.work.processes import kill_group
+
+    while jobs._started:
+        _, process = jobs._started.popitem()
+        if process.poll() is None:
+            kill_group(process.pid)
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def fake_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fake framework's environment, made once."""
+    return make_fake_home(tmp_path_factory.mktemp("environments") / FAKE_ENVIRONMENT)
+
+
+@pytest.fixture
+def fake_environment(data_folder: Path, fake_home: Path) -> str:
+    """The name of an environment in the test's data folder that has the module `fake_framework`."""
+    environments = data_folder / "environments"
+    environments.mkdir(parents=True)
+    (environments / FAKE_ENVIRONMENT).symlink_to(fake_home, target_is_directory=True)
+    return FAKE_ENVIRONMENT

@@ -1,0 +1,116 @@
+"""What only llama.cpp has: the way from a Hugging Face folder, its errors, and the choice of a build."""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import frameworks, library
+from engine.frameworks.llamacpp.build import NO_AMX, Compiler, choose_build
+from engine.hardware import probe
+from engine.hardware.facts import Accelerator, Cpu, Fact, Hardware
+from engine.models import read_card
+from engine.work import jobs
+from engine.work.journal import JobView
+from engine.work.processes import environment_python
+
+GCC_12 = Compiler("/usr/bin/g++", "gcc", (12, 2, 0))
+GCC_14 = Compiler("/usr/bin/g++", "gcc", (14, 1, 0))
+
+
+def machine(*instruction_sets: str, gpus: tuple[Accelerator, ...] = ()) -> Hardware:
+    return Hardware(cpu=Cpu(instruction_sets=Fact(instruction_sets, "test")), accelerators=gpus)
+
+
+def test_amx_is_left_out_where_the_compiler_breaks_it() -> None:
+    hardware = machine("avx2", "avx512", "amx_tile", "amx_int8")
+    choice = choose_build(hardware, GCC_12, "auto", False, False)
+    assert choice.definitions["GGML_NATIVE"] == "ON"
+    assert choice.definitions["CMAKE_C_FLAGS"] == choice.definitions["CMAKE_CXX_FLAGS"] == NO_AMX
+    assert any("AMX" in reason for reason in choice.reasons)
+    assert "CMAKE_C_FLAGS" not in choose_build(hardware, GCC_14, "auto", False, False).definitions
+    assert "CMAKE_C_FLAGS" not in choose_build(machine("avx2"), GCC_12, "auto", False, False).definitions
+
+
+def test_portable_build_is_not_native() -> None:
+    choice = choose_build(machine("avx512", "amx_tile"), GCC_12, "portable", False, False)
+    assert choice.definitions["GGML_NATIVE"] == "OFF"
+    assert choice.name == "portable"
+
+
+def test_gpu_needs_its_compiler() -> None:
+    gpu = Accelerator("gpu", "nvidia", name=Fact("H200", "NVML"), compute_capability=Fact("9.0", "NVML"))
+    with_cuda = choose_build(machine("avx2", gpus=(gpu,)), GCC_12, "auto", True, False)
+    assert with_cuda.definitions["GGML_CUDA"] == "ON"
+    assert with_cuda.definitions["CMAKE_CUDA_ARCHITECTURES"] == "90-real"
+    without = choose_build(machine("avx2", gpus=(gpu,)), GCC_12, "auto", False, False)
+    assert "GGML_CUDA" not in without.definitions
+    assert any("nvcc" in reason for reason in without.reasons)
+
+
+def finish(job_id: str, timeout_s: float = 300) -> JobView:
+    deadline = time.monotonic() + timeout_s
+    follower = jobs.Follower(job_id)
+    while time.monotonic() < deadline:
+        if follower.view.status not in ("queued", "running"):
+            return follower.view
+        time.sleep(0.1)
+    pytest.fail(f"job {job_id} did not end: {follower.view.stage}")
+
+
+@pytest.fixture(scope="module")
+def folder(convert_environment: str, packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged model as a Hugging Face folder with BF16 weights."""
+    target = tmp_path_factory.mktemp("restored") / "SmolLM2-135M-Instruct"
+    script = Path(__file__).with_name("restore.py")
+    python = environment_python(convert_environment)
+    subprocess.run([str(python), str(script), str(packaged), str(target)], check=True, capture_output=True)
+    return target
+
+
+@pytest.mark.framework
+@pytest.mark.slow
+def test_hugging_face_folder_becomes_gguf(folder: Path) -> None:
+    card = read_card(folder)
+    assert card.format == "safetensors"
+    assert card.parameters == 134_515_008
+    view = finish(jobs.submit(frameworks.make_plan(card, "llamacpp", "Q4_K_M", probe())))
+    assert view.status == "done", view.error
+    artifact = library.find_artifact(str(view.result["artifact"]))
+    assert artifact.manifest.source["requantized"] is False
+    assert artifact.manifest.checks["template_agrees"] is True
+    assert artifact.manifest.checks["stop_tokens_agree"] is True
+    # Which words a model of this size finds is a matter of rounding, so only that they are words is asked for.
+    assert sum(word.isalpha() for word in artifact.manifest.checks["answer"].split()) >= 3
+    assert artifact.manifest.recipe["fallback_tensors"] == 180
+    assert any("180 of 272 tensors" in note.text for note in view.notes)
+    convert = next(step for step in view.steps if step.id == "convert")
+    assert convert.status == "done"
+    assert read_card(artifact.model_path).architecture == "llama"
+
+
+@pytest.mark.framework
+@pytest.mark.slow
+def test_unsupported_architecture_is_a_stated_error(folder: Path, tmp_path: Path) -> None:
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    for path in folder.iterdir():
+        (strange / path.name).symlink_to(path)
+    (strange / "config.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"architectures": ["StrangeForCausalLM"]}
+    (strange / "config.json").write_text(json.dumps(config))
+    view = finish(jobs.submit(frameworks.make_plan(read_card(strange), "llamacpp", "Q4_0", probe())))
+    assert view.status == "failed"
+    assert view.error is not None
+    assert "StrangeForCausalLM" in view.error["what"]
+    assert view.error["remedy"]
+
+
+def test_plan_is_json_both_ways() -> None:
+    plan = frameworks.quickstart_plan("llamacpp", "Q4_K_M", Hardware(), "Hello?")
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=type(plan)) == plan
+    assert [step.id for step in plan.steps][-2:] == ["publish", "compare"]

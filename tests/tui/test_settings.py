@@ -1,0 +1,82 @@
+"""What is remembered between runs, and what happens when it cannot be."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import ResourceError
+from engine.settings import Settings, load_settings, save_settings, settings_path
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "data"
+    monkeypatch.setenv("EDGEWISE_DATA", str(folder))
+    return folder
+
+
+def test_nothing_stored_gives_the_defaults() -> None:
+    assert load_settings() == (Settings(), "")
+
+
+def test_comes_back_as_it_was_stored(data: Path) -> None:
+    stored = Settings(
+        "light", True, {"app.help": "f2"}, {"priority": "speed"}, "/m.gguf", "llamacpp", "Q8_0", "j", "plan"
+    )
+    save_settings(stored)
+    assert load_settings() == (stored, "")
+    assert [path.name for path in data.iterdir()] == ["settings.json"]
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"{", b"[]", b'{"theme": 3}', b"\xff\xfe\x00", b"[" * 200_000, b'{"keys": {"a": null}}']
+)
+def test_a_broken_file_is_kept_aside_and_told(data: Path, broken: bytes) -> None:
+    data.mkdir()
+    settings_path().write_bytes(broken)
+    settings, notice = load_settings()
+    assert settings == Settings()
+    assert "settings.json.broken" in notice
+    assert settings_path().with_name("settings.json.broken").read_bytes() == broken
+    assert load_settings() == (Settings(), "")
+
+
+def test_a_folder_in_its_place_is_told(data: Path) -> None:
+    settings_path().mkdir(parents=True)
+    settings, notice = load_settings()
+    assert settings == Settings()
+    assert "could not be read" in notice
+    with pytest.raises(ResourceError, match="could not be saved"):
+        save_settings(settings)
+
+
+def test_a_data_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EDGEWISE_DATA", str(tmp_path / "file" / "data"))
+    with pytest.raises(ResourceError) as error:
+        save_settings(Settings())
+    assert "EDGEWISE_DATA" in error.value.remedy
+
+
+def test_a_write_that_is_cut_off_leaves_the_old_settings(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_settings(Settings(theme="light"))
+
+    def cut(self: Path, target: Path) -> Path:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(Path, "replace", cut)
+    with pytest.raises(ResourceError):
+        save_settings(Settings(theme="dark"))
+    assert load_settings()[0].theme == "light"
+    assert [path.name for path in data.iterdir()] == ["settings.json"]
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_can_stop_the_start(content: bytes) -> None:
+    settings_path().parent.mkdir(exist_ok=True)
+    settings_path().write_bytes(content)
+    settings, _ = load_settings()
+    assert isinstance(settings, Settings)

@@ -1,0 +1,102 @@
+"""Every screen as it looks, at 80×24 and 120×40. Look at the report before accepting a change."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from tests.tui import samples
+from tests.tui.conftest import World
+from tests.tui.steps import go, press, settle
+from tui.app import EdgewiseApp
+
+SIZES = [(80, 24), (120, 40)]
+both_sizes = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
+
+
+def show(place: str, *keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
+    """Open a place and press keys before the picture is taken."""
+
+    async def run(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        if place:
+            await go(pilot, place)
+        await press(pilot, *keys)
+
+    return run
+
+
+@both_sizes
+class TestMachine:
+    def test_welcome(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        for index, status in enumerate(("running", "failed", "done")):
+            world.add_job(samples.job(status, id=str(index)))
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show(""))
+
+    def test_every_fact(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("hardware", "down"))
+
+    def test_help(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("", "f1"))
+
+
+@both_sizes
+class TestAdvice:
+    def test_tree(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        app = EdgewiseApp()
+        app.settings.answers = {"purpose": "enterprise"}
+        assert snap_compare(app, terminal_size=size, run_before=show("advice", "down"))
+
+    def test_what_if(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("advice", "enter", "down"))
+
+    def test_ranking(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("advice", "tab", "down"))
+
+
+@both_sizes
+class TestModelAndPrecision:
+    def test_model(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("model"))
+
+    def test_precision(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("precision"))
+
+    def test_plan(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("quickstart"))
+
+
+@both_sizes
+class TestWork:
+    @pytest.mark.parametrize("status", ["queued", "running", "done", "failed", "interrupted"])
+    def test_progress(self, world: World, snap_compare: Any, size: tuple[int, int], status: str) -> None:
+        world.add_job(samples.job(status))
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("job"))
+
+    def test_jobs(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        for index, status in enumerate(("running", "failed", "cancelled", "done")):
+            world.add_job(samples.job(status, id=str(index)))
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("jobs", "down"))
+
+    def test_library(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("library"))
+
+    def test_removing(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("library", "d"))
+
+
+class TestOtherLooks:
+    @pytest.mark.parametrize("place", ["", "precision", "job"])
+    def test_without_colour(self, world: World, monkeypatch: pytest.MonkeyPatch, snap_compare: Any, place: str) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")
+        world.add_job(samples.job("running"))
+        assert snap_compare(EdgewiseApp(), terminal_size=(80, 24), run_before=show(place))
+
+    def test_light(self, world: World, snap_compare: Any) -> None:
+        app = EdgewiseApp()
+        app.theme = "light"
+        assert snap_compare(app, terminal_size=(80, 24), run_before=show("precision"))
+
+    def test_too_small(self, world: World, snap_compare: Any) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=(20, 5), run_before=show(""))
