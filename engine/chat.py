@@ -95,7 +95,8 @@ class Session:
         self._dropped = 0
         self._stopping = False
         self._answer_row: int | None = None
-        self._usage = Usage(0, None, None, 0, 0, None)
+        self.usage = Usage(0, None, None, 0, 0, None)
+        """The figures as they are now."""
         if history is not None:
             try:
                 self.history = history()
@@ -113,7 +114,7 @@ class Session:
             await client.close()
             raise
         self._client = client
-        self._usage = Usage(0, None, None, 0, self.loaded.context_length, self.loaded.rss_bytes)
+        self.usage = Usage(0, None, None, 0, self.loaded.context_length, self.loaded.rss_bytes)
         return self.loaded
 
     async def close(self) -> None:
@@ -167,11 +168,6 @@ class Session:
         """Begin a new, empty conversation."""
         self._check_idle()
         self.messages, self.conversation, self._dropped = [], None, 0
-
-    @property
-    def usage(self) -> Usage:
-        """The figures as they are now."""
-        return self._usage
 
     def measure_memory(self) -> int | None:
         """Resident memory of the worker in bytes, None if it is gone."""
@@ -236,7 +232,7 @@ class Session:
         started = stored = time.monotonic()
         first: float | None = None
         parts: list[str] = []
-        prompt_tokens = self._usage.context_used
+        prompt_tokens = self.usage.context_used
         request = asyncio.create_task(
             self._client.request(
                 "generate",
@@ -254,20 +250,20 @@ class Session:
                 first = now if first is None else first
                 parts.append(chunk.text)
                 elapsed = now - first
-                self._usage = Usage(
+                self.usage = Usage(
                     chunk.tokens,
                     (chunk.tokens - 1) / elapsed if chunk.tokens > 1 and elapsed > 0 else None,
                     first - started,
                     prompt_tokens + chunk.tokens,
-                    self._usage.context_length,
-                    self._usage.rss_bytes,
+                    self.usage.context_length,
+                    self.usage.rss_bytes,
                 )
                 if len(parts) == 1 or now - stored >= STORE_INTERVAL_S:
                     stored = now
                     self._keep("".join(parts))
                 yield chunk
             completion = msgspec.convert(request.result(), Completion)
-            self._usage = Usage(
+            self.usage = Usage(
                 completion.completion_tokens,
                 completion.decode_tokens_per_s,
                 completion.time_to_first_token_s,
@@ -321,7 +317,7 @@ class Session:
         assert self._client is not None
         result = await self._client.request("count_tokens", {"messages": msgspec.to_builtins(self._prompt(turns))})
         tokens = int(result["tokens"])
-        self._usage = msgspec.structs.replace(self._usage, context_used=tokens)
+        self.usage = msgspec.structs.replace(self.usage, context_used=tokens)
         return tokens
 
     def _prompt(self, turns: Sequence[Sequence[ChatMessage]]) -> list[ChatMessage]:

@@ -43,7 +43,7 @@ def load_settings() -> tuple[Settings, str]:
     path = settings_path()
     try:
         return msgspec.json.decode(path.read_bytes(), type=Settings), ""
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Settings(), ""
     except OSError as error:
         return Settings(), f"The settings could not be read ({error.strerror}): {path}. The defaults are in use."

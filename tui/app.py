@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from textual.screen import Screen
 
 from engine.errors import EdgewiseError, UsageError
 from engine.settings import load_settings, save_settings
+from tui.leaving import farewell, leave_on_signals
 from tui.screens.welcome import WelcomeScreen
 from tui.themes import THEMES, choose_theme
 
@@ -76,12 +76,8 @@ class EdgewiseApp(App[int]):
         """Leave tidily when told to, and say what was wrong with the settings."""
         if self._notice:
             self.notify(self._notice, severity="warning", timeout=20, markup=False)
-        for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)):
-            if number is not None and threading.current_thread() is threading.main_thread():
-                try:
-                    asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
-                except (NotImplementedError, ValueError):  # Windows; a loop outside the main thread
-                    break
+        if not self.is_headless:
+            leave_on_signals(self)
 
     def on_resize(self, event: events.Resize) -> None:
         """Ask for more room instead of showing a broken screen."""
@@ -178,16 +174,5 @@ def main(initial: str | None = None) -> int:
         )
     app = EdgewiseApp(initial)
     status = app.run()
-    if running := _running_jobs():
-        sys.stderr.write(f"{running} Watch with `edgewise jobs attach`, or open `edgewise` again.\n")
+    sys.stderr.write(farewell())
     return app.return_code or 0 if status is None else status
-
-
-def _running_jobs() -> str:
-    from engine.work import jobs
-
-    try:
-        running = [job.title for job in jobs.list_jobs() if job.status == "running"]
-    except (EdgewiseError, OSError):
-        return ""
-    return f"{len(running)} job{'s go' if len(running) > 1 else ' goes'} on in the background." if running else ""

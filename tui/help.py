@@ -11,7 +11,7 @@ from textual.widgets import Static
 
 from tui.widgets.cells import heading, lines
 
-EVERYWHERE = "Tab moves between parts, arrows within one, Enter takes. Ctrl+P finds every command by name."
+EVERYWHERE = "Tab moves between the parts of a screen, arrows move within one. Ctrl+P finds every command by name."
 
 
 def keys_of(screen: Screen[object]) -> list[tuple[str, str]]:

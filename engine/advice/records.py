@@ -99,13 +99,16 @@ class Recommendation(Struct, frozen=True):
     """
 
 
+NOTHING = Estimate(0.0, "nothing")
+
+
 class Cost(Struct, frozen=True):
     """What a step takes, beside what is there already. Bytes and seconds."""
 
-    download_bytes: Estimate = Estimate()
-    disk_bytes: Estimate = Estimate()
-    peak_memory_bytes: Estimate = Estimate()
-    time_s: Estimate = Estimate()
+    download_bytes: Estimate = NOTHING
+    disk_bytes: Estimate = NOTHING
+    peak_memory_bytes: Estimate = NOTHING
+    time_s: Estimate = NOTHING
 
 
 class Step(Struct, frozen=True):

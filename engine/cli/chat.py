@@ -33,7 +33,7 @@ def run(options: Namespace) -> int:
             speaker = Speaker(session, runner, options.json)
             speaker.introduce()
             if prompt is None:
-                return Conversation(session, speaker).hold()
+                return Conversation(session, speaker.speak).hold()
             if speaker.speak(session.ask(prompt)) == "cancelled":
                 raise Cancelled("The answer was stopped.")
             return 0

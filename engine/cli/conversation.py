@@ -4,7 +4,6 @@ import contextlib
 import sys
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Protocol
 
 from engine.chat import Event, Session
 from engine.cli.terminal import err, out
@@ -20,18 +19,16 @@ Write a message and press Enter. Ctrl-C stops an answer, Ctrl-D leaves.
   /help           this list"""
 
 
-class Speaks(Protocol):
-    """Whoever writes an answer out and says how it ended."""
-
-    def speak(self, events: AsyncGenerator[Event, None]) -> str: ...
+Answer = Callable[[AsyncGenerator[Event, None]], object]
+"""Writes an answer out as it comes."""
 
 
 class Conversation:
     """Reads lines until the end of input, and never ends because one answer failed."""
 
-    def __init__(self, session: Session, speaker: Speaks) -> None:
-        self._session, self._speaker = session, speaker
-        self._commands: dict[str, Callable[[str], None]] = {
+    def __init__(self, session: Session, answer: Answer) -> None:
+        self._session, self._answer = session, answer
+        self._commands: dict[str, Callable[[str], object]] = {
             "/help": lambda _: err().line(HELP),
             "/retry": lambda _: self._answer(self._session.retry()),
             "/edit": self._edit,
@@ -64,9 +61,6 @@ class Conversation:
             raise UsageError(
                 f"There is no command {name}.", "", "/help lists them; a message may not begin with a slash."
             )
-
-    def _answer(self, events: AsyncGenerator[Event, None]) -> None:
-        self._speaker.speak(events)
 
     def _edit(self, text: str) -> None:
         if not text:

@@ -37,16 +37,18 @@ def _make(framework: str, options: Namespace) -> int:
 
 
 def _remove(environments: list[str], options: Namespace) -> int:
-    from engine.frameworks.environments import remove_environment
+    from engine.frameworks.environments import home_of, read_ready, remove_environment
 
-    if not options.yes and not ask(f"Delete {', '.join(environments)}? They can be made again."):
+    present = {name: read_ready(name) for name in environments if home_of(name).is_dir()}
+    sizes = [f"{name} ({human_bytes(ready.size_bytes if ready else None)})" for name, ready in present.items()]
+    if present and not options.yes and not ask(f"Delete {', '.join(sizes)}? It can be made again."):
         raise Cancelled("Nothing was deleted.")
-    freed = {name: remove_environment(name) for name in environments}
+    freed = {name: remove_environment(name) for name in present}
     if options.json:
         emit({"freed_bytes": freed})
         return 0
     for name, size in freed.items():
         out().line(f"{name}: freed {human_bytes(size)}")
-    if not environments:
+    if not freed:
         err().line("There was nothing to delete.")
     return 0

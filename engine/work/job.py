@@ -15,7 +15,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import filelock
 import msgspec
 
 from engine.advice.records import Plan, Step
@@ -173,6 +172,8 @@ def _write_atomically(path: Path, data: bytes) -> None:
 
 def main() -> int:
     """Run one attempt at a job (id, number), unless a living process has the job or the attempt was made."""
+    import filelock
+
     job = Job(sys.argv[1])
     lock = filelock.FileLock(job.folder / "lock")
     try:

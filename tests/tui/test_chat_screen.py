@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from contextlib import closing
@@ -332,3 +334,15 @@ async def test_keys_can_be_remapped() -> None:
         await _until(pilot, lambda: app.chat.session is not None)
         await pilot.press("H", "i", "ctrl+g")
         await _until(pilot, lambda: "Hello" in _text(app))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_slow_line_is_spared() -> None:
+    benchmark = Path(__file__).resolve().parents[2] / "benchmarks" / "terminal_bytes.py"
+    command = [sys.executable, str(benchmark), "--tokens", "240", "--idle", "1", "--kinds", "prose"]
+    table = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.splitlines()
+    sparing, normal = (line.split() for line in table[2:])
+    assert float(sparing[-3]) <= 80
+    assert float(normal[-3]) <= 250
+    assert int(sparing[-1]) == int(normal[-1]) == 0

@@ -52,7 +52,7 @@ What the makers claim is marked as a claim.
         yield Static(id="verdict", classes="line")
         yield Table(TREE_COLUMNS, enter="Change", id="tree")
         yield Table(RANK_COLUMNS, enter="Take it", id="ranks")
-        with VerticalScroll(id="why", can_focus=False):
+        with VerticalScroll(id="why", classes="scroll"):
             yield Static(classes="lines", markup=False)
 
     def on_mount(self) -> None:

@@ -56,7 +56,7 @@ d tells what removing would free, and removes after you agree.
             COLUMNS, empty="Nothing has been made yet. “Quick start” on the welcome makes a first one.",
             enter="Chat", id="artifacts",
         )  # fmt: skip
-        with VerticalScroll(id="manifest", classes="scroll", can_focus=False):
+        with VerticalScroll(id="manifest", classes="scroll"):
             yield Static(classes="lines", markup=False)
 
     def on_mount(self) -> None:

@@ -44,7 +44,7 @@ The card is read from headers and config in milliseconds; no weights are loaded.
 
     def __init__(self, cards: "Sequence[ModelCard]") -> None:
         super().__init__()
-        self.cards = {card.path or card.name: card for card in cards}
+        self.cards = {reference(card): card for card in cards}
 
     def body(self) -> ComposeResult:
         """The models, the line for a path, the card."""
@@ -54,7 +54,7 @@ The card is read from headers and config in milliseconds; no weights are loaded.
         path = Input(placeholder="/ goes here", id="path", compact=True, select_on_focus=False)
         path.cursor_blink = False
         yield path
-        with VerticalScroll(id="card-scroll", classes="scroll", can_focus=False):
+        with VerticalScroll(id="card-scroll", classes="scroll"):
             yield Static(id="card", classes="lines", markup=False)
 
     def on_mount(self) -> None:
@@ -93,8 +93,8 @@ The card is read from headers and config in milliseconds; no weights are loaded.
             super().action_back()
 
     def _add(self, card: "ModelCard") -> None:
-        self.cards[card.path or card.name] = card
-        self._fill(card.path)
+        self.cards[reference(card)] = card
+        self._fill(reference(card))
         self.query_one(Table).options.focus()
 
     def _fill(self, key: str) -> None:
@@ -112,6 +112,11 @@ def _row(key: str, card: "ModelCard") -> Row:
         human_bytes(card.size_bytes),
         muted(card.origin),
     )
+
+
+def reference(card: "ModelCard") -> str:
+    """What finds this model again: its path, or the name of the packaged one, which may not be fetched yet."""
+    return card.name if card.origin == "packaged" else card.path
 
 
 def parameters(count: int) -> str:

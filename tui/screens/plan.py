@@ -54,7 +54,7 @@ s starts the plan as a job. The job runs by itself: you may leave this screen, q
         yield Static(strong(self.plan.title), classes="line")
         yield Static(self._room(), id="room", classes="lines")
         yield Table(COLUMNS, empty="The plan has no steps: nothing is left to do.", id="steps")
-        with VerticalScroll(id="basis", classes="scroll", can_focus=False):
+        with VerticalScroll(id="basis", classes="scroll"):
             yield Static(classes="lines", markup=False)
 
     def on_mount(self) -> None:

@@ -59,7 +59,7 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
         yield Static(Content.assemble(strong(self.card.name), "  ", muted(about)), classes="line")
         yield Static(_consequence(self.card), id="consequence", classes="lines")
         yield Table(COLUMNS, empty="No precision can be made from this model.", enter="Make a plan", id="precisions")
-        with VerticalScroll(id="basis", classes="scroll", can_focus=False):
+        with VerticalScroll(id="basis", classes="scroll"):
             yield Static(classes="lines", markup=False)
 
     def on_mount(self) -> None:

@@ -20,8 +20,8 @@ class Composer(TextArea):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send", id="chat.send", priority=True),
-        Binding("ctrl+j", "newline", "Line", id="chat.newline", key_display="^j", priority=True),
+        Binding("enter", "send", "Send", id="chat.send"),
+        Binding("ctrl+j", "newline", "Line", id="chat.newline", key_display="^j"),
     ]
 
     class Sent(Message):
@@ -49,6 +49,17 @@ class Composer(TextArea):
     def action_newline(self) -> None:
         """Begin a new line."""
         self.insert("\n")
+
+    async def _on_key(self, event: events.Key) -> None:
+        # Not priority bindings: those run as soon as a key arrives, before the letters typed just ahead of it.
+        if not event.is_printable:
+            active = self.screen.active_bindings.get(event.key)
+            if active is not None and active.node is self and active.binding.id is not None:
+                event.stop()
+                event.prevent_default()
+                await self.run_action(active.binding.action)
+                return
+        await super()._on_key(event)
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.prevent_default()

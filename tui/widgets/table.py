@@ -14,6 +14,8 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 GAP = "  "
+MARGINS = 4
+"""Cells beside the columns: the cursor's two, one to the right, and the scroll bar."""
 
 
 class Column(Struct, frozen=True):
@@ -130,7 +132,7 @@ class Table(Vertical):
             self._shown = []
             return
         self.options.display = True
-        widths = self._widths(max(20, self.size.width - 3))
+        widths = self._widths(max(20, self.size.width - MARGINS))
         header.update(self._line(tuple(Content.styled(c.title, "$foreground-muted") for c in self.columns), widths))
         lines = [self._line(each.cells, widths) for each in self.rows]
         if keep_options and len(self._shown) == len(lines):

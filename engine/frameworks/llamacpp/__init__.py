@@ -149,13 +149,8 @@ class LlamaCpp(Struct, frozen=True):
                     },
                     Cost(
                         disk_bytes=size,
-                        peak_memory_bytes=Estimate(
-                            150e6 + largest_tensor_bytes(card), "150 MB and the largest tensor at 32 bits, twice"
-                        ),
-                        time_s=Estimate(
-                            card.parameters * 2 / (QUANTIZE_BYTES_PER_CORE_SECOND * threads),
-                            "35 MB of 16-bit weights a second and core, measured on x86-64",
-                        ),
+                        peak_memory_bytes=self._quantize_memory(card),
+                        time_s=self._quantize_time(card, threads),
                     ),
                 )
             )
@@ -196,7 +191,11 @@ class LlamaCpp(Struct, frozen=True):
                     "threads": threads,
                     "expected_bytes": card.parameters * 2,
                 },
-                Cost(disk_bytes=Estimate(card.parameters * 2, "two bytes a parameter"), time_s=Estimate(3, "measured")),
+                Cost(
+                    disk_bytes=Estimate(card.parameters * 2, "two bytes a parameter"),
+                    peak_memory_bytes=self._quantize_memory(card),
+                    time_s=self._quantize_time(card, threads),
+                ),
             ),
             *(
                 _work(
@@ -204,12 +203,15 @@ class LlamaCpp(Struct, frozen=True):
                     "measure",
                     f"Measure {title}",
                     RUN.name,
-                    {"path": path, "name": title, "precision": label, "threads": threads, "prompt": question},
-                    Cost(time_s=Estimate(20, "four rounds of 64 tokens")),
+                    {"path": path, "name": card.name, "precision": label, "threads": threads, "prompt": question},
+                    Cost(
+                        peak_memory_bytes=memory,
+                        time_s=Estimate(4 + card.parameters * 60e-9, "four rounds of 64 tokens, measured on two cores"),
+                    ),
                 )
-                for kind, title, path, label, question in (
-                    ("reference", f"F16{restored}", reference, f"F16{restored}", ""),
-                    ("result", precision, self.output_name(precision), precision, prompt),
+                for kind, title, path, label, question, memory in (
+                    ("reference", f"F16{restored}", reference, f"F16{restored}", "", self._reference_memory(card)),
+                    ("result", precision, self.output_name(precision), precision, prompt, self.load_memory(card, 2048)),
                 )
             ),
         ]
@@ -221,6 +223,19 @@ class LlamaCpp(Struct, frozen=True):
             cost=Cost(time_s=Estimate(1, "reading two results")),
         )
         return (*first, *extra, publish, compare)
+
+    def _quantize_memory(self, card: ModelCard) -> Estimate:
+        return Estimate(150e6 + largest_tensor_bytes(card), "150 MB and the largest tensor at 32 bits, twice")
+
+    def _quantize_time(self, card: ModelCard, threads: int) -> Estimate:
+        return Estimate(
+            2 + card.parameters * 2 / (QUANTIZE_BYTES_PER_CORE_SECOND * threads),
+            f"35 MB of 16-bit weights a second and core (measured on x86-64), {threads} threads",
+        )
+
+    def _reference_memory(self, card: ModelCard) -> Estimate:
+        cache = card.kv_cache_bytes(2048) or 0
+        return Estimate(card.parameters * 2 + cache + 120e6, "two bytes a parameter, key/value cache, 120 MB")
 
     def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
         """File, key/value cache and 120 MB of buffers."""

@@ -27,14 +27,13 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (),
         ("--help",),
         ("--version",),
         *((name, "--help") for name in ("quickstart", "hardware", "advise", "setup", "convert", "chat")),
         *(("jobs", name, "--help") for name in ("list", "attach", "cancel", "resume", "remove")),
         *(("library", name, "--help") for name in ("list", "show", "verify", "remove")),
         *(("models", name, "--help") for name in ("list", "show")),
-    ][1:],
+    ],
 )
 def test_help_is_on_stdout(arguments: Sequence[str]) -> None:
     completed = run(*arguments)
@@ -185,6 +184,25 @@ def test_the_interrupt_key_detaches_and_leaves_the_job_running() -> None:
     cancelled = run("jobs", "cancel", job_id)
     assert cancelled.returncode == 0
     assert "cancelled" in cancelled.stdout
+
+
+def test_a_closed_terminal_leaves_the_job_running() -> None:
+    watching = (
+        "from engine.cli.progress import watch; from engine.work import jobs;"
+        "from tests.engine.cli.steps import plan; watch(jobs.submit(plan('count', seconds=60)), 'cancel')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", watching], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 10
+    while not (views := jobs.list_jobs()) or views[0].status != "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=10) == -signal.SIGHUP
+    time.sleep(0.5)
+    assert jobs.read_job(views[0].id).status == "running"
+    jobs.cancel(views[0].id)
 
 
 def test_a_terminal_of_twenty_columns_gets_one_redrawn_line() -> None:

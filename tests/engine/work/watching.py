@@ -10,7 +10,7 @@ import pytest
 
 from engine.advice.records import Plan, Step
 from engine.work import jobs
-from engine.work.journal import JobView
+from engine.work.journal import JobView, JournalReader
 
 MODULE = "fake_framework"
 
@@ -64,3 +64,35 @@ def wait_for_step(job_id: str, name: str, done: float = 1, timeout_s: float = 20
         return view if current is not None and current.id == name and view.stage_done >= done else None
 
     return wait_until(reached, timeout_s)
+
+
+def wait_until_done(job_id: str, timeout_s: float = 20.0) -> JobView:
+    """The job once it is done; for one that is being resumed, whose last attempt still shows for a moment."""
+    return wait_until(lambda: view if (view := jobs.read_job(job_id)).status == "done" else None, timeout_s)
+
+
+def entered(ledger: Path) -> list[str]:
+    """The names of the steps that ran, in order."""
+    return ledger.read_text().split() if ledger.exists() else []
+
+
+def submit(*steps: Step) -> str:
+    """Submit a plan of these steps; the job's id."""
+    return jobs.submit(plan(*steps))
+
+
+def events(job_id: str, kind: type) -> list[Any]:
+    """The journal's events of one kind."""
+    journal = JournalReader(jobs.job_folder(job_id) / "events.jsonl")
+    return [stamped.params for stamped in journal.read_new() if isinstance(stamped.params, kind)]
+
+
+def worker_of(job_id: str) -> psutil.Process:
+    """The worker under way."""
+    note = jobs.job_folder(job_id) / "worker.pid"
+    return psutil.Process(int(wait_until(lambda: note.exists() and note.read_text())))
+
+
+def job_process(job_id: str) -> psutil.Process:
+    """The process of a job that this process has submitted."""
+    return psutil.Process(next(pid for pid, process in jobs._started.items() if job_id in process.args))
