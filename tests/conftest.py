@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.fakes import FAKE_ENVIRONMENT, make_fake_home
+
+settings.register_profile("edgewise", deadline=None)  # a busy machine is no failure
+settings.load_profile("edgewise")
 
 GIVEN_DATA = os.environ.get("EDGEWISE_DATA")
 

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 
 from engine import library
+from engine.downloads import hash_file
 from engine.errors import EdgewiseError
 from engine.frameworks import get
 from engine.frameworks.contract import Report, StepFunction
@@ -53,12 +55,15 @@ def environment(params: Mapping[str, Any], scratch: Path, report: Report) -> dic
 def publish(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
     """Move the proven file into the library. params: output, file_name, name, framework, precision, source, recipe.
 
-    Repeated after a crash it finds what this job has published already.
+    What the library has already, byte for byte, is not published twice: so also after a crash in the last moment.
     """
-    for artifact in library.list_artifacts():
-        if artifact.manifest.recipe.get("job") == params["job"]:
-            return {"artifact": artifact.manifest.id}
     results: Mapping[str, Any] = params["results"]
+    output = scratch / str(params["output"])
+    digest = hash_file(output)
+    for artifact in library.list_artifacts():
+        if [file.sha256 for file in artifact.manifest.files] == [digest] and artifact.manifest.name == params["name"]:
+            report.note(f"The library has exactly this file already, as {artifact.manifest.id}.")
+            return {"artifact": artifact.manifest.id, "size_bytes": artifact.manifest.size_bytes}
     manifest = library.Manifest(
         name=str(params["name"]),
         framework=str(params["framework"]),
@@ -78,7 +83,10 @@ def publish(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[st
     target = staging / str(params["file_name"])
     target.unlink(missing_ok=True)
     # A link and not a move: if this is cut off, the next attempt finds the file where it was.
-    os.link(scratch / str(params["output"]), target)
+    try:
+        os.link(output, target)
+    except OSError:  # file systems without hard links
+        shutil.copyfile(output, target)
     report.stage("Publishing", float(target.stat().st_size), "bytes")
     artifact = library.publish(staging, manifest, report)
     return {"artifact": artifact.manifest.id, "size_bytes": artifact.manifest.size_bytes}

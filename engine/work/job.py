@@ -64,8 +64,9 @@ class Job:
         merged: dict[str, Any] = {}
         for step in self.plan.steps:
             merged.update(self._results.get(step.id, {}))
-        self._journal.append(JobEnded("done", merged))
+        # In this order: were it killed in between, the next attempt would find every step done and end at once.
         shutil.rmtree(self._scratch, ignore_errors=True)
+        self._journal.append(JobEnded("done", merged))
         return 0
 
     def stop(self) -> None:

@@ -3,7 +3,7 @@ import time
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.advice.records import Plan, Step
@@ -198,6 +198,7 @@ class TestFile:
         assert JournalReader(tmp_path / "none").read_new() == []
         assert JournalReader(tmp_path).read_new() == []
 
+    @settings(max_examples=50)
     @given(st.lists(job_events, max_size=8), st.data())
     def test_a_file_cut_anywhere_gives_its_whole_lines_and_can_be_written_on(self, tmp_path_factory, events, data):
         path = tmp_path_factory.mktemp("journal") / "j"
@@ -217,6 +218,7 @@ class TestFile:
         numbers = [stamped.n for stamped in JournalReader(path).read_new()]
         assert numbers == sorted(set(numbers))
 
+    @settings(max_examples=50)
     @given(st.lists(job_events, max_size=8), st.integers(1, 40))
     def test_a_reader_may_come_in_the_middle_of_a_line(self, tmp_path_factory, events, size):
         path = tmp_path_factory.mktemp("journal") / "j"

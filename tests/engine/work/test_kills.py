@@ -1,13 +1,16 @@
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
 
+import psutil
 import pytest
 
 from engine.errors import UsageError
 from engine.work import jobs
+from engine.work.job import Job
 from engine.work.journal import JournalReader
 from engine.work.protocol import JobEnded, JobStarted
 from tests.engine.work.watching import (
@@ -73,6 +76,32 @@ class TestKilled:
         assert view.error is None
         assert view.result["path"].endswith("b.bin")
         assert [event.attempt for event in events(job_id, JobStarted)] == [1, 2]
+
+    def test_a_worker_that_outlived_its_job_is_ended_before_the_next_attempt(self, ledger, data_folder):
+        job_id = submit(step("a", "make", output="a.bin", blocks=30, delay_s=0.02, ledger=str(ledger)))
+        wait_for_step(job_id, "a", done=3)
+        old = worker_of(job_id)
+        os.killpg(old.pid, signal.SIGSTOP)  # neither it nor its guard can see the end of the job
+        job_process(job_id).kill()
+        wait_for_end(job_id)
+        assert old.status() == psutil.STATUS_STOPPED
+        jobs.resume(job_id)
+        wait_until(lambda: len(entered(ledger)) == 2)
+        assert old.pid not in {process.pid for process in running(data_folder)}
+        wait_until_done(job_id)
+
+    def test_a_job_does_not_take_itself_for_the_worker_of_old(self, monkeypatch):
+        """After a restart of a container, pids begin again at the lowest."""
+        job_id = submit(step("a", "refuse"))
+        wait_for_end(job_id)
+        folder = jobs.job_folder(job_id)
+        (folder / "worker.pid").write_text(str(os.getpid()))
+        monkeypatch.chdir(folder / "scratch")
+        killed: list[int] = []
+        monkeypatch.setattr("engine.work.job.kill_group", killed.append)
+        Job(job_id)._end_orphan()
+        assert killed == []
+        assert not (folder / "worker.pid").exists()
 
     def test_a_job_killed_before_it_began(self, ledger):
         job_id = submit(step("a", "count", count=1, ledger=str(ledger)))
