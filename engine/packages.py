@@ -31,8 +31,8 @@ def uv_binary() -> str:
         ) from error
 
 
-def locate(requirement: str, kind: Literal["wheel", "sdist"]) -> PackageFile:
-    """Ask the user's index, through uv, for the file of a pinned requirement such as `name==1.2`.
+def locate(requirement: str, kind: Literal["wheel", "sdist"], extra_index: str = "") -> PackageFile:
+    """Ask the user's index, and `extra_index`, through uv, for the file of a pinned requirement such as `name==1.2`.
 
     Raises ResourceError when the index cannot be reached or does not offer it.
     """
@@ -41,6 +41,7 @@ def locate(requirement: str, kind: Literal["wheel", "sdist"]) -> PackageFile:
     form = ["--only-binary", name] if kind == "wheel" else ["--no-binary", name]
     command = [uv_binary(), "pip", "compile", "-", "--quiet", "--color", "never", "--no-deps", *form]
     command += ["--format", "pylock.toml", "--python", sys.executable, *index_arguments(environment)]
+    command += ["--extra-index-url", extra_index] if extra_index else []
     try:
         done = subprocess.run(
             command, input=requirement.encode(), capture_output=True, env=environment, timeout=_LOCATE_TIMEOUT_S

@@ -182,7 +182,10 @@ def cancel(job_id: str) -> JobView:
 
 
 def resume(job_id: str) -> None:
-    """Go on with a job that failed, was cancelled or was interrupted: only what is missing is done."""
+    """Go on with a job that failed, was cancelled or was interrupted: only what is missing is done.
+
+    Returns once the new attempt has begun, so that whoever looks next does not see how the last one ended.
+    """
     folder = job_folder(job_id)
     view = read_job(job_id)
     if view.status in ("queued", "running"):
@@ -191,6 +194,10 @@ def resume(job_id: str) -> None:
         raise UsageError(f"Job {job_id} is done.", "", "There is nothing left to resume.")
     (folder / "cancel").unlink(missing_ok=True)
     start(job_id, view.attempt + 1)
+    follower = Follower(job_id)
+    deadline = time.monotonic() + START_GRACE_S
+    while follower.view.attempt <= view.attempt and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def remove(job_id: str) -> int:

@@ -70,11 +70,22 @@ def worker_variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         TOKENIZERS_PARALLELISM="false",
         HF_HUB_DISABLE_TELEMETRY="1",
     )
-    # Threads that spin while they wait take the cores from whoever they wait for: with anything else running, a
-    # llama.cpp built on OpenMP loses most of its speed.
-    variables.setdefault("OMP_WAIT_POLICY", "passive")
     variables.update(extra or {})
     return variables
+
+
+def thread_policy() -> dict[str, str]:
+    """How a framework's OpenMP threads should wait for each other, as the machine is now; the user's word counts.
+
+    Threads that spin are the fastest on cores of their own (the library's default). Where somebody else keeps a core
+    busy they take the time from whoever they wait for, and most of the speed is lost: there they should sleep.
+    """
+    import psutil
+
+    if any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
+        return {}
+    busy_cores = psutil.cpu_percent(0.1) / 100 * (psutil.cpu_count() or 1)
+    return {"OMP_WAIT_POLICY": "passive"} if busy_cores > 0.5 else {}
 
 
 def kill_group(pid: int) -> None:

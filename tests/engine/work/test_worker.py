@@ -33,6 +33,10 @@ def run_step(client: WorkerClient, kind: str, scratch: Path, on_event: Any = Non
     return client.request("run_step", request, on_event)
 
 
+def progress(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == "progress"]
+
+
 @pytest.fixture
 def model(tmp_path: Path):
     def write(answer: str, delay_s: float = 0.0) -> str:
@@ -51,9 +55,11 @@ class TestRequests:
         assert events[0] == {
             "event": "stage", "step": "s", "stage": "counting", "total": 5.0, "unit": "numbers", "expected_s": None
         }  # fmt: skip
-        assert events[-1]["event"] == "progress"
-        assert events[-1]["done"] == events[-1]["total"] == 5.0
-        assert events[-1]["detail"] == "number 5"
+        last = progress(events)[-1]
+        assert last["done"] == last["total"] == 5.0
+        assert last["detail"] == "number 5"
+        assert events[-1]["event"] == "memory"
+        assert 0 < events[-1]["rss_bytes"] <= events[-1]["peak_bytes"]
 
     async def test_overlapping_requests_get_their_own_answers_and_events(self, client, tmp_path):
         heard: list[list[Any]] = [[] for _ in range(8)]
@@ -62,13 +68,13 @@ class TestRequests:
         )
         assert [result["counted"] for result in results] == list(range(1, 9))
         for number, events in enumerate(heard):
-            assert {event["total"] for event in events} == {number + 1}
-            assert events[-1]["done"] == number + 1
+            assert {event["total"] for event in progress(events)} == {number + 1}
+            assert progress(events)[-1]["done"] == number + 1
 
     async def test_progress_never_goes_back(self, client, tmp_path):
         events: list[dict[str, Any]] = []
         await run_step(client, "backwards", tmp_path, events.append)
-        done = [event["done"] for event in events if event["event"] == "progress"]
+        done = [event["done"] for event in progress(events)]
         assert done == sorted(done)
         assert done[-1] == 10.0
 
@@ -93,7 +99,7 @@ class TestNoise:
     async def test_nothing_printed_reaches_the_events(self, client, tmp_path):
         events: list[dict[str, Any]] = []
         assert await run_step(client, "noise", tmp_path, events.append) == {"quiet": True}
-        assert {event["event"] for event in events} == {"stage", "progress"}
+        assert {event["event"] for event in events} == {"stage", "progress", "memory"}
         log = client.log.read_bytes()
         assert log.count(b'"forged":true') >= 50 * 3
 
