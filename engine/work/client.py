@@ -11,7 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from engine.errors import EdgewiseError, WorkerError
-from engine.work.processes import environment_python, kill_group, thread_policy, worker_variables
+from engine.work.processes import environment_python, kill_group, worker_variables
 from engine.work.protocol import MAX_LINE_BYTES, decode, encode
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -38,7 +38,6 @@ class WorkerClient:
         python = environment_python(environment)
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [str(python), "-P", "-m", "engine.work.worker", module]
-        extra = await asyncio.to_thread(thread_policy) if environment else {"PYTHONPATH": ""}
         # Nothing is ever written to this pipe: it closes when this process dies, and the worker's guard sees that.
         theirs, ours = os.pipe()
         passed = (theirs,) if os.name != "nt" else ()
@@ -50,7 +49,7 @@ class WorkerClient:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=sink,
-                    env=worker_variables(extra),
+                    env=worker_variables({} if environment else {"PYTHONPATH": ""}),
                     cwd=cwd or log.parent,
                     limit=MAX_LINE_BYTES,
                     start_new_session=True,

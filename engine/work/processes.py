@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,18 +75,32 @@ def worker_variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return variables
 
 
-def thread_policy() -> dict[str, str]:
-    """How a framework's OpenMP threads should wait for each other, as the machine is now; the user's word counts.
+def settle_thread_waiting() -> None:
+    """Choose how OpenMP threads wait for each other, as the machine is now; the user's word counts.
 
     Threads that spin are the fastest on cores of their own (the library's default). Where somebody else keeps a core
-    busy they take the time from whoever they wait for, and most of the speed is lost: there they should sleep.
+    busy they take the time from whoever they wait for, and most of the speed is lost: there they should sleep. OpenMP
+    reads this once, when it is loaded.
     """
-    import psutil
+    chosen = any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"))
+    if not chosen and _cores_of_others() > 0.5:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
-    if any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
-        return {}
-    busy_cores = psutil.cpu_percent(0.1) / 100 * (psutil.cpu_count() or 1)
-    return {"OMP_WAIT_POLICY": "passive"} if busy_cores > 0.5 else {}
+
+def _cores_of_others(interval_s: float = 0.15) -> float:
+    """How many cores other processes keep busy just now; 0 where the system does not say."""
+    try:
+        busy, own, started = _busy_s(), time.process_time(), time.monotonic()
+        time.sleep(interval_s)
+        return (_busy_s() - busy - (time.process_time() - own)) / (time.monotonic() - started)
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def _busy_s() -> float:
+    """Seconds that all processors together have worked since the start."""
+    user, nice, system, _, _, *interrupts = Path("/proc/stat").read_text().splitlines()[0].split()[1:8]
+    return sum(map(int, (user, nice, system, *interrupts))) / os.sysconf("SC_CLK_TCK")
 
 
 def kill_group(pid: int) -> None:

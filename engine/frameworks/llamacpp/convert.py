@@ -97,7 +97,7 @@ def quantize(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[s
     """
     import llama_cpp
 
-    from engine.frameworks.llamacpp.model import LogTap
+    from engine.frameworks.llamacpp.log import LogTap
 
     source = scratch / params["source"]
     output = scratch / params["output"]

@@ -11,32 +11,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.work.processes import own_memory, settle_thread_waiting
+
+settle_thread_waiting()  # before llama_cpp, which loads OpenMP
+
 import llama_cpp
 import numpy as np
 
 from engine.errors import InputError, ResourceError
 from engine.frameworks.contract import TokenScore
-from engine.work.processes import own_memory
+from engine.frameworks.llamacpp.log import LogTap
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
 DEFAULT_CONTEXT = 4096
 BATCH = 512
 SCORE_BATCH = 128
 NO_TEMPLATE_STOPS = ("\nUser:", "\nSystem:")
-
-
-class LogTap:
-    """Passes llama.cpp's own log on, whole line by whole line (it arrives in fragments)."""
-
-    def __init__(self, on_line: Callable[[str], None]) -> None:
-        self._on_line, self._rest = on_line, b""
-        self._callback = llama_cpp.llama_log_callback(self._take)  # kept: C holds only a pointer to it
-        llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
-
-    def _take(self, level: int, text: bytes, user_data: Any) -> None:
-        *lines, self._rest = (self._rest + text).split(b"\n")
-        for line in lines:
-            self._on_line(line.decode(errors="replace"))
 
 
 def default_threads() -> int:
