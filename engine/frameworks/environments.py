@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.errors import EdgewiseError, InputError
+from engine.errors import EdgewiseError, InputError, UsageError
 from engine.frameworks.contract import Environment, Report
 from engine.packages import index_arguments, uv_binary, uv_environment
 from engine.paths import ASSETS, room
@@ -163,10 +163,15 @@ def remove_environment(name: str) -> int:
         raise InputError(f"There is no environment {name!r}.", "", "`edgewise setup` makes one.")
     import filelock
 
-    with filelock.FileLock(room("environments") / f".{name}.lock", timeout=1):
-        size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file() and not path.is_symlink())
-        doomed = home.with_name(f".{name}.removed-{os.getpid()}")
-        home.rename(doomed)
+    try:
+        with filelock.FileLock(room("environments") / f".{name}.lock", timeout=1):
+            size = sum(path.stat().st_size for path in home.rglob("*") if path.is_file() and not path.is_symlink())
+            doomed = home.with_name(f".{name}.removed-{os.getpid()}")
+            home.rename(doomed)
+    except filelock.Timeout as error:
+        raise UsageError(
+            f"The environment {name} is being worked on.", "", "Cancel that job first: `edgewise jobs list`."
+        ) from error
     shutil.rmtree(doomed, ignore_errors=True)
     return size
 

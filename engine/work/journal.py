@@ -171,6 +171,7 @@ def fold(view: JobView, stamped: Stamped) -> JobView:
         case StepStarted(step=step, skipped=skipped):
             change.update(
                 steps=_with_step(view, step, status="skipped" if skipped else "running", started_at=stamped.t),
+                rss_bytes=None,
                 stage="",
                 stage_done=0.0,
                 stage_total=None,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine import __version__
 from engine.errors import ResourceError
-from engine.paths import room
+from engine.paths import data_dir, room
 
 
 def engine_path() -> Path:
@@ -45,7 +45,7 @@ def environment_python(environment: str) -> Path:
     """The interpreter of a framework environment; Edgewise's own for "". Raises ResourceError if it is not there."""
     if not environment:
         return Path(sys.executable)
-    home = room("environments") / environment
+    home = data_dir() / "environments" / environment
     python = home / "Scripts" / "python.exe" if os.name == "nt" else home / "bin" / "python"
     if not python.exists() or not (home / "ready.json").exists():
         framework, _, purpose = environment.partition("-")

@@ -143,6 +143,34 @@ def _row(artifact: "Artifact") -> Row:
     )
 
 
+_PROOFS = {
+    "loads": "it loads",
+    "answers": "answers",
+    "numbers_are_finite": "computes finite numbers",
+    "template_agrees": "its chat template agrees with the source's",
+    "stop_tokens_agree": "so do its stop tokens",
+}
+
+
+def _speed(row: object) -> str:
+    if not isinstance(row, dict):
+        return ""
+    told = [
+        f"{row[key]:.1f} {unit}"
+        for key, unit in (("decode_tokens_per_s", "tokens/s"), ("prefill_tokens_per_s", "prompt tokens/s"))
+        if row.get(key)
+    ]
+    return ", ".join([*told, f"{human_bytes(row.get('peak_rss_bytes'))} at its peak", f"on {row.get('device', '?')}"])
+
+
+def _recipe(recipe: "dict[str, object]") -> str:
+    if not recipe:
+        return ""
+    fallbacks = recipe.get("fallback_tensors")
+    told = f"{recipe.get('precision', '')} by job {recipe.get('job', 'unknown')}"
+    return told + (f", {fallbacks} tensors in a larger type" if fallbacks else "")
+
+
 def manifest_lines(artifact: "Artifact") -> Content:
     """Where an artifact came from and what was proven of it."""
     manifest = artifact.manifest
@@ -166,11 +194,12 @@ def manifest_lines(artifact: "Artifact") -> Content:
     return lines(
         heading(manifest.id),
         told("Source", f"{source.get('name', '')}{again}".strip()),
-        told("Recipe", pairs(manifest.recipe)),
+        told("Recipe", _recipe(manifest.recipe)),
         told("Versions", pairs(manifest.versions)),
         told("Made on", manifest.hardware),
-        told("Proven", pairs(manifest.checks)),
-        told("Measured", pairs(manifest.measurements)),
+        told("Proven", ", ".join(_PROOFS[name] for name in _PROOFS if manifest.checks.get(name))),
+        told("It said", str(manifest.checks.get("answer", ""))),
+        told("Measured", _speed(manifest.measurements.get("speed"))),
         *files,
         told("Folder", artifact.path),
     )

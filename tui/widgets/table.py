@@ -14,8 +14,8 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 GAP = "  "
-MARGINS = 4
-"""Cells beside the columns: the cursor's two, one to the right, and the scroll bar."""
+MARGINS = 6
+"""Cells beside the columns: the cursor's two, two to the right, and the scroll bar."""
 
 
 class Column(Struct, frozen=True):
