@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,25 +21,19 @@ def engine_path() -> Path:
     The front's site-packages must stay off that path: its huggingface-hub would shadow the framework's.
     """
     root = Path(__file__).resolve().parents[2]
-    shelf = room("worker") / f"{__version__}-{abs(hash_of(str(root))):x}"
-    shelf.mkdir(exist_ok=True)
+    name_of_root = f"{__version__}-{zlib.crc32(str(root).encode()):x}"
+    shelf = data_dir() / "worker" / name_of_root  # may be there already in a folder that is read-only by now
     for name in ("engine", "assets"):
         link = shelf / name
         if link.exists():
             continue
+        (room("worker") / name_of_root).mkdir(exist_ok=True)
         with contextlib.suppress(FileExistsError):
             try:
                 link.symlink_to(root / name, target_is_directory=True)
             except OSError:  # Windows without the right to make links
                 shutil.copytree(root / name, link)
     return shelf
-
-
-def hash_of(text: str) -> int:
-    """A small hash that is the same in every process (CRC-32)."""
-    import zlib
-
-    return zlib.crc32(text.encode())
 
 
 def environment_python(environment: str) -> Path:
