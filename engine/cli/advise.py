@@ -6,7 +6,6 @@ from pathlib import Path
 
 from engine.advice.records import Answer, Plan, PrecisionForecast, Ranked, Recommendation
 from engine.cli.choice import advise
-from engine.cli.hardware import this_machine
 from engine.cli.plan import estimate_text, plan_lines
 from engine.cli.table import table
 from engine.cli.terminal import Output, emit, out
@@ -20,10 +19,10 @@ ORIGINS = {"detected": "detected", "user": "your answer", "default": "assumed"}
 
 def run(options: Namespace) -> int:
     """Advise for this machine or a saved profile, with or without a model."""
-    from engine.hardware import load_profile
+    from engine.hardware import load_profile, probe
 
     answers = parse_answers(options.answer)
-    here = this_machine()
+    here = probe()
     target = load_profile(Path(options.target)) if options.target else here
     card = None
     if options.model:

@@ -4,7 +4,6 @@ from argparse import Namespace
 
 from engine.advice.records import Plan
 from engine.cli.choice import choose
-from engine.cli.hardware import this_machine
 from engine.cli.progress import show_plan, watch
 from engine.cli.terminal import ask, emit, err, interactive, out
 from engine.errors import Cancelled
@@ -38,8 +37,9 @@ def run(options: Namespace) -> int:
 
 def _plan(options: Namespace) -> Plan:
     from engine.frameworks import make_plan
+    from engine.hardware import probe
     from engine.models import find_model
 
-    card, hardware = find_model(options.model), this_machine()
+    card, hardware = find_model(options.model), probe()
     choice = choose(hardware, card, options.framework, options.precision)
     return make_plan(card, choice.framework, choice.precision, hardware, options.name or "")

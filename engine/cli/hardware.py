@@ -6,16 +6,6 @@ from pathlib import Path
 from engine.cli.table import table
 from engine.cli.terminal import emit, err, out
 from engine.errors import UsageError
-from engine.hardware.facts import Hardware
-
-
-def this_machine() -> Hardware:
-    """The running machine, with its last measurement if there is one."""
-    import msgspec
-
-    from engine.hardware import cached_throughput, probe
-
-    return msgspec.structs.replace(probe(), throughput=cached_throughput())
 
 
 def run(options: Namespace) -> int:
@@ -30,7 +20,7 @@ def run(options: Namespace) -> int:
             f"{options.sysroot} is a copy of another machine's files.",
             "Leave one of --measure and --sysroot out.",
         )
-    hardware = probe(sysroot=Path(options.sysroot)) if options.sysroot else this_machine()
+    hardware = probe(sysroot=Path(options.sysroot) if options.sysroot else None)
     if options.measure:
         hardware = msgspec.structs.replace(hardware, throughput=measure(hardware))
     if options.save:

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 
 from engine.cli.choice import choose
-from engine.cli.hardware import this_machine
 from engine.cli.plan import plan_lines
 from engine.cli.progress import watch
 from engine.cli.table import table, wrap
@@ -28,18 +27,18 @@ GLANCE = (
     "Memory bandwidth",
     "Disk free",
 )
-PROMPT = "Explain in two sentences what quantization does to a language model."
+PROMPT = "What is the capital of France?"
 
 
 def run(options: Namespace) -> int:
     """Detect, decide, plan, quantize, measure, answer."""
     from engine.frameworks import quickstart_plan
-    from engine.hardware import describe
+    from engine.hardware import describe, probe
     from engine.models import packaged_card
 
     screen = err()
     _head(screen, "This machine")
-    hardware = _measured(this_machine())
+    hardware = _measured(probe())
     for line in describe(hardware):
         if line.label in GLANCE:
             screen.say(f"{line.label}: {line.text}", "  ")

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from engine.advice.records import Estimate, Step
+from engine.downloads import ByteProgress
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded
@@ -30,20 +31,9 @@ class Environment(Struct, frozen=True):
     """Python statements that prove the installation in a fresh process."""
 
 
-class Report(Protocol):
+class Report(ByteProgress, Protocol):
     """How a step tells the world where it is; see engine.work.protocol for the meaning of each call."""
 
-    def stage(
-        self, stage: str, total: float | None = None, unit: str = "", expected_s: float | None = None
-    ) -> None: ...
-    def progress(
-        self,
-        done: float,
-        *,
-        bytes_done: int | None = None,
-        bytes_total: int | None = None,
-        detail: str = "",
-    ) -> None: ...
     def log(self, line: str) -> None: ...
     def note(self, text: str, level: str = "info") -> None: ...
 

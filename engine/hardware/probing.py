@@ -27,7 +27,8 @@ from engine.hardware.power import read_power_source, read_temperature, read_thro
 def probe(sysroot: Path | None = None, write_to: Path | None = None) -> Hardware:
     """The running machine, or the Linux machine whose files were copied to `sysroot`.
 
-    `write_to` is where Edgewise will write, the data folder if not given; a copied tree has no disk. Raises InputError
+    `write_to` is where Edgewise will write, the data folder if not given; a copied tree has no disk. What was measured
+    of the running machine before is in `throughput`. Raises InputError
     where `sysroot` is no folder; whatever the folder contains is a fact or an unknown.
     """
     if sysroot is not None:
@@ -45,7 +46,9 @@ def probe(sysroot: Path | None = None, write_to: Path | None = None) -> Hardware
         from engine.paths import data_dir
 
         write_to = data_dir()
-    return replace(_read_here(), disk=read_disk(write_to), collected_at=_now())
+    from engine.hardware.throughput import cached_throughput
+
+    return replace(_read_here(), disk=read_disk(write_to), throughput=cached_throughput(), collected_at=_now())
 
 
 def read_linux(tree: Tree) -> Hardware:

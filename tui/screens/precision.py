@@ -1,9 +1,11 @@
 """Precision: what each would give for this model on this machine, all of it predicted and saying from what."""
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from msgspec.structs import replace
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import OptionList, Static
@@ -15,7 +17,7 @@ from tui.widgets.table import Column, Row, Table, row
 
 if TYPE_CHECKING:
     from engine.advice.records import Estimate, Plan, PrecisionForecast, Recommendation
-    from engine.hardware.facts import Hardware
+    from engine.hardware.facts import Hardware, Throughput
     from engine.models.card import ModelCard
 
 COLUMNS = (
@@ -43,8 +45,12 @@ under the cursor is based on. Memory is what a chat takes: weights, the key/valu
 "●" is recommended: the best quality that fits what this machine can spare. "Fits" compares memory with that.
 Some tensors cannot be stored in every precision because their rows do not divide; they are counted as fallbacks.
 
+b measures this machine's memory for two seconds, so that speeds can be predicted.
+
 Enter makes a plan from the row under the cursor. Nothing is downloaded or written before you start the plan.
 """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("b", "measure", "Measure", id="precision.measure")]
 
     def __init__(self, machine: "Hardware", card: "ModelCard", recommendation: "Recommendation") -> None:
         super().__init__()
@@ -98,6 +104,18 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
         self.app.push_screen(
             Dialog(question, choices), lambda key: self._make_plan(forecast.precision) if key == "go" else None
         )
+
+    def action_measure(self) -> None:
+        """Measure for two seconds, then predict again."""
+        from engine import hardware
+
+        self.in_thread(partial(hardware.measure, self.machine), self._predict_again, "Measuring, two seconds…")
+
+    def _predict_again(self, throughput: "Throughput") -> None:
+        app = self.edgewise
+        app.hardware = replace(self.machine, throughput=throughput)
+        app.pop_screen()
+        app.go(self.PLACE)
 
     def _make_plan(self, precision: str) -> None:
         from engine import frameworks
