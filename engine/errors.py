@@ -5,6 +5,7 @@ EdgewiseError           a stated failure (exit status 1)
 ├── InputError          a file, folder or answer is broken, hostile or unsupported
 ├── ResourceError       disk, memory, permission, compiler or network is missing
 ├── WorkerError         a worker process failed or died
+├── ProofError          something was made, but does not do what it should
 └── Cancelled           somebody asked to stop (exit status 130)
 """
 
@@ -68,6 +69,10 @@ class ResourceError(EdgewiseError):
 
 class WorkerError(EdgewiseError):
     """A worker process failed, or ended before it had answered."""
+
+
+class ProofError(EdgewiseError):
+    """Something was made, but does not do what it should: a build that crashes, a model that answers junk."""
 
 
 class Cancelled(EdgewiseError):

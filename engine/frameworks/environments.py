@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.errors import EdgewiseError, InputError, UsageError
+from engine.errors import InputError, ProofError, UsageError
 from engine.frameworks.contract import Environment, Report
 from engine.packages import index_arguments, uv_binary, uv_environment
 from engine.paths import ASSETS, room
@@ -125,7 +125,7 @@ def install(environment: Environment, prepared: Prepared, report: Report) -> Rea
 
 
 def prove(name: str, probe: str) -> str:
-    """Run `probe` in a fresh process of the environment and return what it printed; EdgewiseError when it fails."""
+    """Run `probe` in a fresh process of the environment and return what it printed; ProofError when it fails."""
     home = home_of(name)
     python = home / "Scripts" / "python.exe" if os.name == "nt" else home / "bin" / "python"
     completed = subprocess.run(
@@ -139,7 +139,7 @@ def prove(name: str, probe: str) -> str:
     )
     if completed.returncode:
         signal_text = f" (signal {-completed.returncode})" if completed.returncode < 0 else ""
-        raise EdgewiseError(
+        raise ProofError(
             f"The {name} environment was installed, but does not work{signal_text}.",
             "\n".join(completed.stderr.strip().splitlines()[-6:]),
             f"Run `edgewise setup {name.partition('-')[0]} --remove`, then set it up again.",

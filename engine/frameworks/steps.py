@@ -12,7 +12,7 @@ import msgspec
 
 from engine import library
 from engine.downloads import hash_file
-from engine.errors import EdgewiseError
+from engine.errors import ProofError
 from engine.frameworks import get
 from engine.frameworks.contract import Report, StepFunction
 from engine.frameworks.environments import fingerprint, hold, install, read_ready
@@ -44,7 +44,7 @@ def environment(params: Mapping[str, Any], scratch: Path, report: Report) -> dic
         prepared = build.prepare(wanted, str(params["build"]), hardware, report)
         try:
             ready = install(wanted, prepared, report)
-        except EdgewiseError:
+        except ProofError:
             if params["build"] != "auto" or prepared.build.get("build") != "tuned":
                 raise
             report.note("The tuned build does not work here; building a portable one instead.", "warning")

@@ -211,8 +211,6 @@ def _build_wheel(build: str, hardware: Hardware, report: Report) -> Prepared:
     key = hashlib.sha256(msgspec.json.encode(record, order="deterministic")).hexdigest()[:12]
     shelf = room("cache") / "wheels" / key
     if not (wheels := list(shelf.glob("*.whl"))):
-        if build == "auto":  # beside the work: an index that does not answer must not hold it up
-            threading.Thread(target=_offer_prebuilt, args=(report,), daemon=True).start()
         workshop = room("cache") / "build" / key
         source = _unpacked_source(workshop, report)
         jobs = _compiler_jobs(hardware)
@@ -233,6 +231,8 @@ def _build_wheel(build: str, hardware: Hardware, report: Report) -> Prepared:
 
         variables = uv_environment()
         settings = [word for key, value in choice.definitions.items() for word in ("-C", f"cmake.define.{key}={value}")]
+        if build == "auto":  # beside the work: an index that does not answer must not hold it up
+            threading.Thread(target=_offer_prebuilt, args=(report,), daemon=True).start()
         partial = workshop / "wheel"
         shutil.rmtree(partial, ignore_errors=True)
         run_tool(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.downloads import require_disk
-from engine.errors import InputError, ResourceError, WorkerError
+from engine.errors import InputError, ProofError, ResourceError, WorkerError
 from engine.frameworks.contract import Report
 from engine.work.protocol import ChatMessage, Completion, GenerateOptions, LoadOptions
 from engine.work.tool import run_tool
@@ -229,7 +229,7 @@ def prove(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str,
     failed = [name for name in ("answers", "numbers_are_finite") if not checks[name]]
     failed += [name for name in ("template_agrees", "stop_tokens_agree") if checks.get(name) is False]
     if failed:
-        raise WorkerError(
+        raise ProofError(
             "The result does not pass its proof, so it is not published.",
             f"Failed: {', '.join(failed)}. Its answer was {text.strip()[:200]!r}.",
             "Try a higher precision; if that fails too, the source model is not usable with llama.cpp.",
