@@ -67,7 +67,7 @@ def start(job_id: str, attempt: int) -> None:
             stdout=log,
             stderr=log,
             cwd=folder,
-            env=worker_variables({"PYTHONPATH": "", "EDGEWISE_DATA": str(room("jobs").parent)}),
+            env=worker_variables({"PYTHONPATH": ""}),
             start_new_session=True,
         )
     _started[process.pid] = process

@@ -61,6 +61,7 @@ def worker_variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     }
     variables.update(
         PYTHONPATH=str(engine_path()),
+        EDGEWISE_DATA=str(data_dir()),  # a framework's environment has no platformdirs to find it with
         PYTHONNOUSERSITE="1",
         PYTHONUTF8="1",
         TOKENIZERS_PARALLELISM="false",

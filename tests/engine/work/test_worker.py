@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from engine.errors import InputError, ResourceError, UsageError, WorkerError
+from engine.paths import data_dir
+from engine.work import processes
 from engine.work.client import WorkerClient
 from engine.work.protocol import ChatMessage, GenerateOptions
 from tests.engine.work.watching import MODULE, running, wait_until
@@ -236,6 +238,8 @@ class TestDeath:
 PARENT = """
 import asyncio, sys
 from pathlib import Path
+from engine.paths import data_dir
+from engine.work import processes
 from engine.work.client import WorkerClient
 
 async def main():
@@ -325,3 +329,11 @@ async def test_the_environment_has_engine_and_nothing_of_the_front_on_its_path(c
     assert len(worker) == 1
     assert sorted(os.listdir(worker[0])) == ["assets", "engine"]
     assert str(Path(__file__).parents[3]) not in paths
+
+
+def test_a_worker_is_told_where_the_data_folder_is(monkeypatch):
+    monkeypatch.delenv("EDGEWISE_DATA")
+    monkeypatch.setenv("HOME", "/nowhere/home")
+    monkeypatch.setenv("XDG_DATA_HOME", "/nowhere/share")
+    monkeypatch.setattr(processes, "engine_path", lambda: "")
+    assert processes.worker_variables()["EDGEWISE_DATA"] == str(data_dir())
