@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from engine.chat import Session
+from tests.engine.scripted import ScriptedClient
 from tests.tui import samples
 from tests.tui.conftest import World
 from tests.tui.steps import go, press, settle
 from tui.app import EdgewiseApp
+from tui.screens.chat import ChatScreen
+from tui.widgets.status_line import StatusLine
 
 SIZES = [(80, 24), (120, 40)]
 both_sizes = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
@@ -100,3 +104,33 @@ class TestOtherLooks:
 
     def test_too_small(self, world: World, snap_compare: Any) -> None:
         assert snap_compare(EdgewiseApp(), terminal_size=(20, 5), run_before=show(""))
+
+
+@both_sizes
+class TestChat:
+    def test_an_answer(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        client = ScriptedClient(["# Rivers\n\nThe Rhine, the Rhône ", "and the 長江.\n\n```\nprint(3)\n```\n"])
+
+        async def open_session() -> Session:
+            async def open_client() -> ScriptedClient:
+                return client
+
+            session = Session(open_client, "model.gguf", model="tiny")
+            await session.open()
+            return session
+
+        async def chat(pilot: Pilot[Any]) -> None:
+            await settle(pilot)
+            screen = ChatScreen(open_session, "SmolLM2-135M-Instruct Q4_0")
+            await pilot.app.push_screen(screen)
+            await settle(pilot)
+            screen.composer.fill("Name three rivers.")
+            await pilot.press("enter")
+            await settle(pilot)
+            while screen.session is None or screen.session.busy:
+                await pilot.pause(0.01)
+            # The figures are those of this run, and so no part of the picture.
+            screen.query_one("#chat-bottom StatusLine", StatusLine).show("Ready")
+            await settle(pilot)
+
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=chat)
