@@ -59,12 +59,6 @@ def read_ready(name: str) -> Ready | None:
         return None
 
 
-def list_ready() -> list[Ready]:
-    """All finished environments."""
-    names = sorted(path.name for path in room("environments").iterdir() if path.is_dir())
-    return [ready for name in names if (ready := read_ready(name)) is not None]
-
-
 def fingerprint(environment: Environment, build: Mapping[str, Any]) -> str:
     """Changes when the pinned requirements, the build or the Python version do."""
     digest = hashlib.sha256((ASSETS / "environments" / environment.requirements).read_bytes())
