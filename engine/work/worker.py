@@ -37,7 +37,7 @@ from engine.work.protocol import (
     encode,
 )
 
-FLUSH_INTERVAL_S = 0.04
+FLUSH_INTERVAL_S = 0.1
 PROGRESS_INTERVAL_S = 0.1
 MAX_TEXT = 1000
 """Characters of a log line, a note or a detail: what a person would read."""
