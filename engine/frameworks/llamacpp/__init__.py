@@ -30,7 +30,7 @@ CONVERT = Environment(
     "import conversion, transformers, torch, sentencepiece, msgspec; print(torch.__version__)",
 )
 QUANTIZE_BYTES_PER_CORE_SECOND = 35e6
-CONVERT_BYTES_PER_SECOND = 25e6
+CONVERT_BYTES_PER_SECOND = 13e6
 
 
 class LlamaCpp(Struct, frozen=True):
@@ -116,7 +116,7 @@ class LlamaCpp(Struct, frozen=True):
                     Cost(
                         disk_bytes=Estimate(half, "two bytes a parameter"),
                         peak_memory_bytes=Estimate(500e6 + half / 4, "500 MB for torch and the largest tensors"),
-                        time_s=Estimate(10 + half / CONVERT_BYTES_PER_SECOND, "25 MB/s measured on two cores"),
+                        time_s=Estimate(10 + half / CONVERT_BYTES_PER_SECOND, "270 MB took 20 s on two x86-64 cores"),
                     ),
                 )
             )
@@ -206,7 +206,7 @@ class LlamaCpp(Struct, frozen=True):
                     {"path": path, "name": card.name, "precision": label, "threads": threads, "prompt": question},
                     Cost(
                         peak_memory_bytes=memory,
-                        time_s=Estimate(4 + card.parameters * 60e-9, "four rounds of 64 tokens, measured on two cores"),
+                        time_s=Estimate(4 + card.parameters * 60e-9, "four rounds of 64 tokens; rough"),
                     ),
                 )
                 for kind, title, path, label, question, memory in (
