@@ -140,6 +140,12 @@ def quantize(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[s
         why = "\n".join(errors[-3:]) or f"llama_model_quantize returned {status}."
         if "No space left" in why or "write" in why.lower():
             raise ResourceError("The result could not be written.", why, "Free some disk space and resume the job.")
+        if "data validation failed" in why:
+            raise InputError(
+                f"The weights of {source.name} hold values that are no numbers.",
+                why,
+                "The file is probably damaged: get the model again.",
+            )
         raise InputError(
             f"llama.cpp could not quantize {source.name} to {precision}.", why, "Try another precision or source."
         )
