@@ -69,6 +69,8 @@ class Manifest(Struct, frozen=True):
     recipe: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     hardware: str = ""
+    device: dict[str, str] = field(default_factory=dict)
+    """The device that was asked for, and the one that was really used when it was proven."""
     checks: dict[str, Any] = field(default_factory=dict)
     """What was proven before publishing."""
     measurements: dict[str, Any] = field(default_factory=dict)

@@ -67,11 +67,16 @@ def rooms(modules: set[str]) -> set[str]:
     return {name.split(".")[1] for name in modules if name.startswith("engine.")}
 
 
+DESCRIBING = {"contract", "describing", "environments", "plans", "steps", "build"}
+
+
 def modules_of(room: str) -> list[str]:
-    """All of a room but the `model` files, which only a worker imports, and only when it loads a model."""
+    """All of a room; of the frameworks only the describing halves, as only a worker imports the rest."""
     path = ROOT / "engine" / room
-    found = [module_name(one) for one in sources(f"engine/{room}")] if path.is_dir() else [f"engine.{room}"]
-    return [name for name in found if not (room == "frameworks" and name.endswith(".model"))]
+    found = sources(f"engine/{room}") if path.is_dir() else []
+    if room == "frameworks":
+        found = [one for one in found if one.stem == "__init__" or one.stem in DESCRIBING]
+    return [module_name(one) for one in found] or [f"engine.{room}"]
 
 
 ROOMS = sorted(path.stem for path in (ROOT / "engine").iterdir() if path.is_dir() or path.suffix == ".py")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engine.advice.records import Plan
     from engine.frameworks.contract import Framework
     from engine.hardware.facts import Hardware
@@ -35,12 +37,17 @@ def working_module(name: str) -> str:
 
 
 def make_plan(
-    card: ModelCard, framework: str, precision: str, hardware: Hardware, name: str = "", build: str = "auto"
+    card: ModelCard,
+    framework: str,
+    precision: str,
+    hardware: Hardware,
+    name: str = "",
+    wishes: Mapping[str, str] | None = None,
 ) -> Plan:
-    """The steps from where we are to a published artifact of `card` at `precision`."""
+    """The steps from where we are to a published artifact of `card` at `precision`; `wishes` are options by name."""
     from engine.frameworks import plans
 
-    return plans.conversion_plan(card, get(framework), precision, hardware, name, build)
+    return plans.conversion_plan(card, get(framework), precision, hardware, name, wishes)
 
 
 def setup_plan(framework: str, purpose: str, hardware: Hardware, build: str = "auto") -> Plan:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from engine.advice.records import Estimate, Step
+from engine.advice.records import Cost, Estimate, Step
 from engine.downloads import ByteProgress
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
@@ -93,40 +93,87 @@ class TokenScore(Struct, frozen=True):
     top: tuple[tuple[int, float], ...]
 
 
-class Framework(Protocol):
-    """The describing half. A framework module exposes one instance as `FRAMEWORK`."""
+class Option(Struct, frozen=True):
+    """A setting of a conversion. Values travel as text; "" means that the framework chooses."""
 
     name: str
     title: str
-    capabilities: frozenset[str]
-    environments: tuple[Environment, ...]
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    help: str = ""
+
+
+class Prepared(Struct, frozen=True):
+    """What a framework built or fetched before its environment is installed."""
+
+    wheels: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    index: str = ""
+    build: dict[str, Any] = {}
+
+
+class Framework(Protocol):
+    """The describing half. A framework's package exposes one instance as `FRAMEWORK`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def capabilities(self) -> frozenset[str]: ...
+
+    @property
+    def environments(self) -> tuple[Environment, ...]: ...
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Source formats that it converts itself: gguf, safetensors. A GGUF is restored to a folder for the others."""
+        ...
+
+    @property
+    def restores_in(self) -> str:
+        """The environment in which a GGUF is restored; "" where it is read as it is."""
+        ...
+
+    @property
+    def reference(self) -> str:
+        """The precision that keeps the most: what the quick start measures against."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """What the result's name ends with: .gguf, or nothing where it is a folder."""
+        ...
 
     def precisions(self) -> tuple[str, ...]:
         """Names of the precisions it converts to, smallest first."""
         ...
 
-    def plan(self, card: ModelCard, precision: str, hardware: Hardware, build: str = "auto") -> tuple[Step, ...]:
-        """The steps that make the result in a job's scratch folder and prove it. InputError if it cannot be done."""
+    def options(self, precision: str) -> tuple[Option, ...]:
+        """What a user may set for a conversion to this precision."""
         ...
 
-    def environment_step(self, environment: Environment, hardware: Hardware, build: str) -> Step:
-        """The step that makes one environment, marked present if it is there already."""
+    def plan(self, card: ModelCard, precision: str, hardware: Hardware, wishes: Mapping[str, str]) -> tuple[Step, ...]:
+        """The steps that make the result in a job's scratch folder and prove it, less the environments they need.
+
+        `wishes` has a value for every option. Raises InputError for what cannot be done.
+        """
         ...
 
-    def with_comparison(
-        self, steps: tuple[Step, ...], card: ModelCard, precision: str, hardware: Hardware, prompt: str
-    ) -> tuple[Step, ...]:
-        """A conversion's steps with an unquantized reference made and both measured before the result is published."""
+    def environment_cost(self, environment: Environment, hardware: Hardware, build: str) -> Cost:
+        """What making an environment takes."""
         ...
 
-    def output_name(self, precision: str) -> str:
-        """The result's file name in a job's scratch folder."""
+    def expected_build(self, environment: Environment, hardware: Hardware, build: str) -> dict[str, Any]:
+        """The build record that `prepare` would give today; {} where nothing is built. Raises as `prepare` does."""
         ...
 
-    def file_name(self, name: str) -> str:
-        """The result's file name in the library."""
+    def prepare(self, environment: Environment, build: str, hardware: Hardware, report: Report) -> Prepared:
+        """Build or fetch what the environment needs before its packages are installed. Runs in a step."""
         ...
 
     def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
-        """Memory to chat with the model as it is, in bytes."""
+        """Memory to chat with a model that is in this framework's form already, in bytes."""
         ...

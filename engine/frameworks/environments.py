@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.errors import InputError, ProofError, UsageError
-from engine.frameworks.contract import Environment, Report
+from engine.frameworks.contract import Environment, Prepared, Report
 from engine.packages import index_arguments, uv_binary, uv_environment
 from engine.paths import ASSETS, room
 from engine.work.processes import worker_variables
@@ -35,15 +35,6 @@ class Ready(msgspec.Struct, frozen=True):
     size_bytes: int
     versions: dict[str, str]
     build: dict[str, Any]
-
-
-class Prepared(msgspec.Struct, frozen=True):
-    """What a framework built or fetched before its environment is installed."""
-
-    wheels: tuple[str, ...] = ()
-    requirements: tuple[str, ...] = ()
-    index: str = ""
-    build: dict[str, Any] = {}
 
 
 def home_of(name: str) -> Path:
@@ -95,7 +86,8 @@ def install(environment: Environment, prepared: Prepared, report: Report) -> Rea
     )
     report.stage("Installing packages", expected_s=60)
     requirements = ASSETS / "environments" / environment.requirements
-    command = [uv, "pip", "install", "--python", str(home), "--compile-bytecode", "-r", str(requirements)]
+    command = [uv, "pip", "install", "--python", str(home), "--compile-bytecode", "--no-deps"]
+    command += ["-r", str(requirements)]
     command += index_arguments(variables)
     if prepared.index:
         command += ["--extra-index-url", prepared.index, "--only-binary", ":all:"]

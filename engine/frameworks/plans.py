@@ -1,52 +1,37 @@
 """Plans: the steps of a framework put between those that every conversion shares."""
 
+import contextlib
 import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 
 from engine.advice.records import Cost, Estimate, Plan, Step
-from engine.errors import UsageError
-from engine.frameworks.contract import Framework
+from engine.errors import EdgewiseError, UsageError
+from engine.frameworks.contract import Environment, Framework
+from engine.frameworks.describing import measure_step, output_name, settle_wishes
+from engine.frameworks.environments import fingerprint, read_ready
 from engine.hardware.facts import Hardware
-from engine.models import PACKAGED, is_fetched, packaged_card
+from engine.models import PACKAGED, is_fetched, is_restored, packaged_card, restored_folder
 from engine.models.card import ModelCard
 from engine.text import human_bytes
 
 
 def conversion_plan(
-    card: ModelCard, framework: Framework, precision: str, hardware: Hardware, name: str, build: str
+    card: ModelCard,
+    framework: Framework,
+    precision: str,
+    hardware: Hardware,
+    name: str = "",
+    wishes: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Fetch if needed, environments, the framework's own steps, publish."""
-    name = name or short_name(card)
-    steps = list(_fetch_steps(card))
-    steps += framework.plan(card, precision, hardware, build)
-    steps.append(
-        Step(
-            "publish",
-            "publish",
-            "Publish it in the library",
-            params={
-                "output": framework.output_name(precision),
-                "file_name": framework.file_name(f"{name}-{precision.lower()}"),
-                "name": name,
-                "framework": framework.name,
-                "precision": precision,
-                "source": {
-                    "name": card.name,
-                    "path": card.path,
-                    "format": card.format,
-                    "origin": card.origin,
-                    "parameters": card.parameters,
-                    "size_bytes": card.size_bytes,
-                    "licence": card.licence,
-                    "requantized": card.quantized,
-                },
-                "recipe": {"framework": framework.name, "precision": precision},
-                "hardware": f"{hardware.cpu.model.value or 'unknown CPU'}, {hardware.os.value or 'unknown system'}",
-            },
-            cost=Cost(time_s=Estimate(1, "hashing and one rename")),
-        )
-    )
+    """Fetch and restore if needed, environments, the framework's own steps, publish. `wishes` are options by name."""
+    settled = settle_wishes(framework, precision, wishes or {})
+    source, before = _source(card, framework)
+    work = framework.plan(source, precision, hardware, settled)
+    steps = _with_environments([*before, *work], framework, hardware)
+    steps.append(_publish_step(card, framework, precision, hardware, name or short_name(card), settled))
     return Plan(
         title=f"{card.name} to {precision} with {framework.title}",
         framework=framework.name,
@@ -58,25 +43,140 @@ def conversion_plan(
 
 
 def quickstart_plan(framework: Framework, precision: str, hardware: Hardware, prompt: str) -> Plan:
-    """The conversion plan of the packaged model, the reference beside it, and both measured."""
+    """The conversion plan of the packaged model, an unquantized reference beside it, and both measured."""
     card = packaged_card()
-    plan = conversion_plan(card, framework, precision, hardware, "", "auto")
-    return msgspec.structs.replace(
-        plan,
-        title=f"Quick start: {plan.title}",
-        steps=framework.with_comparison(plan.steps, card, precision, hardware, prompt),
-    )
+    plan = conversion_plan(card, framework, precision, hardware)
+    source, _ = _source(card, framework)
+    best = framework.reference
+    *first, publish = plan.steps
+    known = {(step.kind, step.params.get("output")) for step in first}
+    wishes = settle_wishes(framework, best, {})
+    reference = [
+        msgspec.structs.replace(step, id=f"reference_{step.id}", title=f"{step.title}, as the reference")
+        for step in framework.plan(source, best, hardware, wishes)
+        if step.kind not in ("prove", "source_tokens") and (step.kind, step.params.get("output")) not in known
+    ]
+    half = Estimate(card.parameters * 2 + (card.kv_cache_bytes(2048) or 0) + 120e6, "two bytes a parameter, 120 MB")
+    title = f"{best} (restored)" if card.quantized else best
+    steps = [
+        *first,
+        *reference,
+        measure_step(framework, "reference", best, title, card, half),
+        measure_step(framework, "result", precision, precision, card, framework.load_memory(card, 2048), prompt=prompt),
+        publish,
+        Step(
+            "compare",
+            "compare",
+            "Compare",
+            params={"rows": ["measure_reference", "measure_result"]},
+            cost=Cost(time_s=Estimate(1, "reading two results")),
+        ),
+    ]
+    return msgspec.structs.replace(plan, title=f"Quick start: {plan.title}", steps=tuple(steps))
 
 
 def setup_plan(framework: Framework, purpose: str, hardware: Hardware, build: str) -> Plan:
     """One step: the environment for `purpose`."""
     steps = [
-        framework.environment_step(one, hardware, build) for one in framework.environments if one.purpose == purpose
+        environment_step(framework, one, hardware, build) for one in framework.environments if one.purpose == purpose
     ]
     if not steps:
         purposes = ", ".join(one.purpose for one in framework.environments)
         raise UsageError(f"{framework.title} has no environment to {purpose}.", "", f"Choose one of: {purposes}.")
     return Plan(f"Set up {framework.title} to {purpose}", framework.name, "", "", tuple(steps))
+
+
+def environment_step(framework: Framework, environment: Environment, hardware: Hardware, build: str = "auto") -> Step:
+    """The step that makes one environment, marked present if it is there already."""
+    ready = read_ready(environment.name)
+    # "auto" takes whatever works already; only a build that was asked for replaces it.
+    present = (
+        ready is not None
+        and build in ("auto", ready.build.get("build", "auto"))
+        and ready.fingerprint == fingerprint(environment, ready.build)
+    )
+    details = ""
+    if not present:
+        with contextlib.suppress(EdgewiseError):  # the step itself will say what is missing
+            made = framework.expected_build(environment, hardware, build)
+            details = f" ({made['build']} build)" if made else ""
+    return Step(
+        f"environment_{environment.purpose}",
+        "environment",
+        f"Set up {framework.title} to {environment.purpose}{details}",
+        params={"framework": framework.name, "environment": environment.name, "build": build},
+        cost=framework.environment_cost(environment, hardware, build),
+        present=present,
+    )
+
+
+def _with_environments(steps: Iterable[Step], framework: Framework, hardware: Hardware) -> list[Step]:
+    """Each environment that a step needs, made before the first step that does anything but fetch."""
+    steps = list(steps)
+    known = {environment.name: environment for environment in framework.environments}
+    wanted = dict.fromkeys(step.environment for step in steps if step.environment)
+    making = [environment_step(framework, known[name], hardware) for name in sorted(wanted, key=list(known).index)]
+    fetching = [step for step in steps if step.kind == "fetch_packaged"]
+    return [*fetching, *making, *(step for step in steps if step.kind != "fetch_packaged")]
+
+
+def _source(card: ModelCard, framework: Framework) -> tuple[ModelCard, list[Step]]:
+    """What the framework converts, and the steps that put it there: fetched, and restored to a folder if need be."""
+    steps = _fetch_steps(card)
+    if card.format in framework.reads:
+        return card, steps
+    folder = restored_folder(Path(card.path))
+    half = card.parameters * 2
+    steps.append(
+        Step(
+            "restore",
+            "restore",
+            "Restore a Hugging Face folder from the GGUF",
+            framework.restores_in,
+            {"source": card.path, "output": str(folder), "tensors": card.tensors},
+            Cost(
+                disk_bytes=Estimate(half, "two bytes a parameter"),
+                peak_memory_bytes=Estimate(700e6 + half * 3, "weights as 32-bit numbers while they are compared"),
+                time_s=Estimate(20 + card.parameters * 2e-7, "135 million parameters took 40 s; rough"),
+            ),
+            present=is_restored(folder),
+            module="engine.frameworks.restoring",
+        )
+    )
+    restored = msgspec.structs.replace(card, path=str(folder), format="safetensors", size_bytes=half)
+    return restored, steps
+
+
+def _publish_step(
+    card: ModelCard, framework: Framework, precision: str, hardware: Hardware, name: str, wishes: Mapping[str, str]
+) -> Step:
+    source = {
+        "name": card.name,
+        "path": card.path,
+        "format": card.format,
+        "origin": card.origin,
+        "parameters": card.parameters,
+        "size_bytes": card.size_bytes,
+        "licence": card.licence,
+        "requantized": card.quantized,
+        "restored": card.format not in framework.reads,
+    }
+    return Step(
+        "publish",
+        "publish",
+        "Publish it in the library",
+        params={
+            "output": output_name(framework, precision),
+            "file_name": f"{name}-{precision.lower()}{framework.suffix}",
+            "name": name,
+            "framework": framework.name,
+            "precision": precision,
+            "source": source,
+            "recipe": {"framework": framework.name, "precision": precision, **wishes},
+            "hardware": f"{hardware.cpu.model.value or 'unknown CPU'}, {hardware.os.value or 'unknown system'}",
+        },
+        cost=Cost(time_s=Estimate(1, "hashing and one rename")),
+    )
 
 
 def short_name(card: ModelCard) -> str:

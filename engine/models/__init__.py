@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from engine.models.find import find_model, list_models
     from engine.models.local import read_card
     from engine.models.packaged import PACKAGED, fetch_packaged, is_fetched, packaged_card
+    from engine.models.restored import is_restored, restored_folder
 
 __all__ = [
     "PACKAGED",
@@ -19,9 +20,11 @@ __all__ = [
     "fetch_packaged",
     "find_model",
     "is_fetched",
+    "is_restored",
     "list_models",
     "packaged_card",
     "read_card",
+    "restored_folder",
 ]
 
 _HOMES = {
@@ -34,6 +37,8 @@ _HOMES = {
     "fetch_packaged": "packaged",
     "is_fetched": "packaged",
     "packaged_card": "packaged",
+    "is_restored": "restored",
+    "restored_folder": "restored",
 }
 
 

@@ -71,6 +71,16 @@ def worker_variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return variables
 
 
+def default_threads() -> int:
+    """Threads for a model: the physical cores that this process may use, never more than its CPU quota."""
+    from engine.hardware import probe
+
+    cpu = probe().cpu
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bounds = [allowed, cpu.usable_cores.value, cpu.performance_cores.value or cpu.physical_cores.value]
+    return max(1, int(min(bound for bound in bounds if bound)))
+
+
 def settle_thread_waiting() -> None:
     """Choose how OpenMP threads wait for each other, as the machine is now; the user's word counts.
 

@@ -1,14 +1,15 @@
 """llama.cpp, the describing half: what it converts to, what that takes, and the steps. Imports nothing heavy."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from engine.advice.records import Cost, Estimate, Step
-from engine.errors import EdgewiseError, InputError
-from engine.frameworks.contract import Environment
-from engine.frameworks.environments import fingerprint, read_ready
-from engine.frameworks.llamacpp.build import costs, expected_build
+from engine.errors import InputError
+from engine.frameworks.contract import Environment, Option, Prepared, Report
+from engine.frameworks.describing import known_cost, output_name, prove_step
+from engine.frameworks.llamacpp.build import costs, expected_build, prepare
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 
@@ -40,189 +41,110 @@ class LlamaCpp(Struct, frozen=True):
     title: str = "llama.cpp"
     capabilities: frozenset[str] = frozenset({"convert", "requantize", "chat", "score"})
     environments: tuple[Environment, ...] = (RUN, CONVERT)
+    reads: frozenset[str] = frozenset({"gguf", "safetensors"})
+    restores_in: str = ""
+    reference: str = "F16"
+    suffix: str = ".gguf"
 
     def precisions(self) -> tuple[str, ...]:
         """Smallest first."""
         return PRECISIONS
 
-    def output_name(self, precision: str) -> str:
-        """The result's name in a job's scratch folder."""
-        return f"{precision.lower()}.gguf"
+    def options(self, precision: str) -> tuple[Option, ...]:
+        """None: a precision says it all."""
+        return ()
 
-    def file_name(self, name: str) -> str:
-        """The result's name in the library."""
-        return f"{name}.gguf"
-
-    def environment_step(self, environment: Environment, hardware: Hardware, build: str) -> Step:
-        """The step that makes one environment, present if it is there already."""
-        ready = read_ready(environment.name)
-        present = (
-            ready is not None
-            and (build == "auto" or environment.purpose == "convert" or ready.build.get("build") == build)
-            and ready.fingerprint == fingerprint(environment, ready.build)
-        )
-        known = costs()[environment.purpose]
+    def environment_cost(self, environment: Environment, hardware: Hardware, build: str) -> Cost:
+        """As measured; compiling is shared by the cores there are."""
+        cost = known_cost(self.name, environment.purpose)
+        if environment.purpose != "run" or build == "prebuilt":
+            return cost
+        known = costs()["run"]
         cores = max(1, int(hardware.cpu.usable_cores.value or 1))
-        if environment.purpose == "run" and build != "prebuilt":
-            time_s = Estimate(known["compile_core_seconds"] / cores, f"{known['basis']}, on {cores} cores")
-        else:
-            time_s = Estimate(known.get("time_s", 30), known["basis"])
-        details = ""
-        if environment.purpose == "run" and not present:
-            try:
-                details = f" ({expected_build(build, hardware)['build']} build)"
-            except EdgewiseError:
-                details = ""
-        return Step(
-            f"environment_{environment.purpose}",
-            "environment",
-            f"Set up llama.cpp to {environment.purpose}{details}",
-            params={"framework": self.name, "environment": environment.name, "build": build},
-            cost=Cost(
-                Estimate(known["download_bytes"], known["basis"]),
-                Estimate(known.get("build_disk_bytes", known["disk_bytes"]), known["basis"]),
-                Estimate(known["peak_memory_bytes"], known["basis"]),
-                time_s,
-            ),
-            present=present,
-        )
+        time_s = Estimate(known["compile_core_seconds"] / cores, f"{known['basis']}, on {cores} cores")
+        disk = Estimate(known["build_disk_bytes"], known["basis"])
+        return structs.replace(cost, time_s=time_s, disk_bytes=disk)
 
-    def plan(self, card: ModelCard, precision: str, hardware: Hardware, build: str = "auto") -> tuple[Step, ...]:
-        """Environments, conversion, quantization, proof. InputError for a precision that llama.cpp does not have."""
+    def expected_build(self, environment: Environment, hardware: Hardware, build: str) -> dict[str, Any]:
+        """How llama.cpp would be compiled here. Raises ResourceError without a compiler."""
+        return expected_build(build, hardware) if environment.purpose == "run" else {}
+
+    def prepare(self, environment: Environment, build: str, hardware: Hardware, report: Report) -> Prepared:
+        """The wheel compiled for this machine, or the converter."""
+        return prepare(environment, build, hardware, report)
+
+    def plan(self, card: ModelCard, precision: str, hardware: Hardware, wishes: Mapping[str, str]) -> tuple[Step, ...]:
+        """Conversion, quantization, proof. InputError for a precision that llama.cpp does not have."""
         if precision not in PRECISIONS:
             raise InputError(
                 f"llama.cpp has no precision {precision!r}.", "", f"Choose one of {', '.join(PRECISIONS)}."
             )
         threads = max(1, int(hardware.cpu.usable_cores.value or 1))
-        steps = [self.environment_step(RUN, hardware, build)]
-        sixteen = "BF16" if "BF16" in card.weight_types else "F16"
+        steps = []
         source, reference = card.path, card.path
         if card.format == "safetensors":
-            steps.append(self.environment_step(CONVERT, hardware, "auto"))
+            sixteen = "BF16" if "BF16" in card.weight_types else "F16"
             outtype = precision if precision in ("F16", "BF16") else sixteen
-            half = card.parameters * 2
-            steps.append(
-                _work(
-                    "convert",
-                    "convert",
-                    f"Convert to GGUF ({outtype})",
-                    CONVERT.name,
-                    {
-                        "source": card.path,
-                        "outtype": outtype.lower(),
-                        "output": self.output_name(outtype),
-                        "tensors": card.tensors,
-                    },
-                    Cost(
-                        disk_bytes=Estimate(half, "two bytes a parameter"),
-                        peak_memory_bytes=Estimate(500e6 + half / 4, "500 MB for torch and the largest tensors"),
-                        time_s=Estimate(10 + half / CONVERT_BYTES_PER_SECOND, "270 MB took 20 s on two x86-64 cores"),
-                    ),
-                )
-            )
-            steps.append(
-                _work(
-                    "source_tokens",
-                    "source_tokens",
-                    "Read the source's chat template",
-                    CONVERT.name,
-                    {"source": card.path},
-                    Cost(time_s=Estimate(10, "importing transformers")),
-                )
-            )
-            source, reference = self.output_name(outtype), ""
-        if source != self.output_name(precision):
-            size = predicted_size(card, precision)
-            steps.append(
-                _work(
-                    "quantize",
-                    "quantize",
-                    f"Requantize to {precision}" if card.quantized else f"Quantize to {precision}",
-                    RUN.name,
-                    {
-                        "source": source,
-                        "precision": precision,
-                        "output": self.output_name(precision),
-                        "tensors": card.tensors,
-                        "threads": threads,
-                        "expected_bytes": size.value,
-                    },
-                    Cost(
-                        disk_bytes=size,
-                        peak_memory_bytes=self._quantize_memory(card),
-                        time_s=self._quantize_time(card, threads),
-                    ),
-                )
-            )
-        steps.append(
-            _work(
-                "prove",
-                "prove",
-                "Prove that it loads, answers and keeps its chat template",
-                RUN.name,
-                {"output": self.output_name(precision), "reference": reference},
-                Cost(
-                    peak_memory_bytes=self.load_memory(card, 1024),
-                    time_s=Estimate(5 + card.parameters * 40e-9, "a load, 100 tokens of prompt, 32 of answer"),
-                ),
-            )
-        )
+            steps += self._from_folder(card, outtype)
+            source, reference = output_name(self, outtype), ""
+        if source != output_name(self, precision):
+            steps.append(self._quantization(card, precision, source, threads))
+        time_s = Estimate(5 + card.parameters * 40e-9, "a load, 100 tokens of prompt, 32 of answer")
+        cost = Cost(peak_memory_bytes=self.load_memory(card, 1024), time_s=time_s)
+        steps.append(prove_step(self, precision, cost, reference=reference))
         return tuple(steps)
 
-    def with_comparison(
-        self, steps: tuple[Step, ...], card: ModelCard, precision: str, hardware: Hardware, prompt: str
-    ) -> tuple[Step, ...]:
-        """The same steps with a 16-bit reference of the model made, and both measured, before the end."""
-        *first, publish = steps
-        threads = max(1, int(hardware.cpu.usable_cores.value or 1))
-        reference = self.output_name("F16")
-        restored = " (restored)" if card.quantized else ""
-        extra = [
+    def _from_folder(self, card: ModelCard, outtype: str) -> list[Step]:
+        half = card.parameters * 2
+        return [
             _work(
-                "reference",
-                "quantize",
-                "Make the unquantized reference (F16)",
-                RUN.name,
+                "convert",
+                "convert",
+                f"Convert to GGUF ({outtype})",
+                CONVERT.name,
                 {
                     "source": card.path,
-                    "precision": "F16",
-                    "output": reference,
+                    "outtype": outtype.lower(),
+                    "output": output_name(self, outtype),
                     "tensors": card.tensors,
-                    "threads": threads,
-                    "expected_bytes": card.parameters * 2,
                 },
                 Cost(
-                    disk_bytes=Estimate(card.parameters * 2, "two bytes a parameter"),
-                    peak_memory_bytes=self._quantize_memory(card),
-                    time_s=self._quantize_time(card, threads),
+                    disk_bytes=Estimate(half, "two bytes a parameter"),
+                    peak_memory_bytes=Estimate(500e6 + half / 4, "500 MB for torch and the largest tensors"),
+                    time_s=Estimate(10 + half / CONVERT_BYTES_PER_SECOND, "270 MB took 20 s on two x86-64 cores"),
                 ),
             ),
-            *(
-                _work(
-                    f"measure_{kind}",
-                    "measure",
-                    f"Measure {title}",
-                    RUN.name,
-                    {"path": path, "name": card.name, "precision": label, "threads": threads, "prompt": question},
-                    Cost(
-                        peak_memory_bytes=memory,
-                        time_s=Estimate(4 + card.parameters * 60e-9, "four rounds of 64 tokens; rough"),
-                    ),
-                )
-                for kind, title, path, label, question, memory in (
-                    ("reference", f"F16{restored}", reference, f"F16{restored}", "", self._reference_memory(card)),
-                    ("result", precision, self.output_name(precision), precision, prompt, self.load_memory(card, 2048)),
-                )
+            _work(
+                "source_tokens",
+                "source_tokens",
+                "Read the source's chat template",
+                CONVERT.name,
+                {"source": card.path},
+                Cost(time_s=Estimate(10, "importing transformers")),
             ),
         ]
-        compare = Step(
-            "compare",
-            "compare",
-            "Compare",
-            params={"rows": ["measure_reference", "measure_result"]},
-            cost=Cost(time_s=Estimate(1, "reading two results")),
+
+    def _quantization(self, card: ModelCard, precision: str, source: str, threads: int) -> Step:
+        size = predicted_size(card, precision)
+        return _work(
+            "quantize",
+            "quantize",
+            f"Requantize to {precision}" if card.quantized else f"Quantize to {precision}",
+            RUN.name,
+            {
+                "source": source,
+                "precision": precision,
+                "output": output_name(self, precision),
+                "tensors": card.tensors,
+                "threads": threads,
+                "expected_bytes": size.value,
+            },
+            Cost(
+                disk_bytes=size,
+                peak_memory_bytes=self._quantize_memory(card),
+                time_s=self._quantize_time(card, threads),
+            ),
         )
-        return (*first, *extra, publish, compare)
 
     def _quantize_memory(self, card: ModelCard) -> Estimate:
         return Estimate(150e6 + largest_tensor_bytes(card), "150 MB and the largest tensor at 32 bits, twice")
@@ -232,10 +154,6 @@ class LlamaCpp(Struct, frozen=True):
             2 + card.parameters * 2 / (QUANTIZE_BYTES_PER_CORE_SECOND * threads),
             f"35 MB of 16-bit weights a second and core (measured on x86-64), {threads} threads",
         )
-
-    def _reference_memory(self, card: ModelCard) -> Estimate:
-        cache = card.kv_cache_bytes(2048) or 0
-        return Estimate(card.parameters * 2 + cache + 120e6, "two bytes a parameter, key/value cache, 120 MB")
 
     def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
         """File, key/value cache and 120 MB of buffers."""

@@ -21,8 +21,8 @@ from msgspec import Struct
 
 from engine.downloads import fetch, require_disk
 from engine.errors import InputError, ResourceError, UsageError
-from engine.frameworks.contract import Environment, Report
-from engine.frameworks.environments import Prepared, home_of
+from engine.frameworks.contract import Environment, Prepared, Report
+from engine.frameworks.environments import home_of
 from engine.hardware.facts import Hardware
 from engine.packages import index_arguments, locate, uv_binary, uv_environment
 from engine.paths import ASSETS, room

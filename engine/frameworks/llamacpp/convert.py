@@ -1,31 +1,17 @@
-"""llama.cpp's conversions: a Hugging Face folder to GGUF, a GGUF to another precision, and the proof of the result."""
+"""llama.cpp's conversions: a Hugging Face folder to GGUF, and a GGUF to another precision."""
 
 import ctypes
 import os
 import re
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from engine.downloads import require_disk
-from engine.errors import InputError, ProofError, ResourceError, WorkerError
+from engine.errors import InputError, ResourceError, WorkerError
 from engine.frameworks.contract import Report
-from engine.work.protocol import ChatMessage, Completion, GenerateOptions, LoadOptions
 from engine.work.tool import run_tool
-
-CONVERSATIONS: tuple[tuple[ChatMessage, ...], ...] = (
-    (ChatMessage("user", "What is the capital of France?"),),
-    (ChatMessage("system", "You answer briefly."), ChatMessage("user", "Name three rivers.")),
-    (
-        ChatMessage("user", "Count to three."),
-        ChatMessage("assistant", "One, two, three."),
-        ChatMessage("user", "Now in German, with ümläuts: fünf, größer, 你好, 👋🏽."),
-    ),
-    (ChatMessage("system", ""), ChatMessage("user", "  Spaces, 12345 digits\nand\tlines  ")),
-)
-"""Fixed conversations on which template and tokens of a result must agree with its source's."""
 
 FILE_TYPES = {
     "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16", "Q4_0": "MOSTLY_Q4_0", "Q5_0": "MOSTLY_Q5_0", "Q8_0": "MOSTLY_Q8_0",
@@ -158,111 +144,5 @@ def quantize(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[s
     return {
         "gguf": str(output),
         "size_bytes": output.stat().st_size,
-        "fallback_tensors": counts["fallback"],
-        "tensor_types": types,
+        "recipe": {"fallback_tensors": counts["fallback"], "tensor_types": types},
     }
-
-
-def source_tokens(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
-    """What the source's own tokenizer makes of the fixed conversations; runs where transformers is.
-
-    Result: {"expected": {"prompts": [[ids]…] or None, "stop_tokens": [ids]}}.
-    """
-    report.stage("Reading the source's chat template", expected_s=10)
-    from transformers import AutoTokenizer, GenerationConfig
-
-    tokenizer = AutoTokenizer.from_pretrained(str(params["source"]), trust_remote_code=False)
-    prompts = None
-    if tokenizer.chat_template:
-        prompts = []
-        for conversation in CONVERSATIONS:
-            messages = [{"role": message.role, "content": message.content} for message in conversation]
-            text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            prompts.append(tokenizer(text, add_special_tokens=False)["input_ids"])
-    stops = {tokenizer.eos_token_id}
-    try:
-        configured = GenerationConfig.from_pretrained(str(params["source"])).eos_token_id
-        stops |= set(configured) if isinstance(configured, list) else {configured}
-    except OSError:
-        pass
-    return {"expected": {"prompts": prompts, "stop_tokens": sorted(stop for stop in stops if stop is not None)}}
-
-
-def prove(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
-    """The artifact loads, answers, and its template, tokens and stop tokens agree with its source's.
-
-    params: output (file name in scratch), reference (a GGUF path) or results["source_tokens"]; chat_template (bool).
-    """
-    from engine.frameworks.llamacpp.model import LlamaModel
-
-    expected = params["results"].get("source_tokens", {}).get("expected")
-    if expected is None and params.get("reference"):
-        report.stage("Reading the source's template and tokens", expected_s=2)
-        expected = _tokens_of_gguf(Path(params["reference"]))
-    report.stage("Loading the result", expected_s=2)
-    model = LlamaModel(scratch / params["output"], LoadOptions(context_length=1024))
-    checks: dict[str, Any] = {"loads": True}
-    try:
-        report.stage("Comparing chat template and stop tokens", float(len(CONVERSATIONS)), "conversations")
-        if expected and expected["prompts"] is not None:
-            for index, (conversation, tokens) in enumerate(zip(CONVERSATIONS, expected["prompts"], strict=True)):
-                own = model.tokenize(model.render(conversation))
-                if own != tokens:
-                    _disagree(index, own, tokens, report)
-                    checks["template_agrees"] = False
-                report.progress(index + 1)
-            checks.setdefault("template_agrees", True)
-        if expected:
-            missing = sorted(set(expected["stop_tokens"]) - set(model.stop_tokens()))
-            checks["stop_tokens_agree"] = not missing
-            if missing:
-                report.note(f"The result does not stop at the source's stop tokens {missing}.", "warning")
-        report.stage("Asking a question", expected_s=5)
-        text = ""
-        for piece in model.generate(
-            CONVERSATIONS[0], GenerateOptions(max_tokens=32, temperature=0.0), threading.Event().is_set
-        ):
-            if isinstance(piece, Completion):
-                completion = piece
-            else:
-                text += piece.text
-        scores = list(model.score(model.tokenize("The sky is blue and the grass is green."), top=1))
-        checks["answers"] = bool(text.strip()) and completion.completion_tokens > 0
-        checks["numbers_are_finite"] = all(abs(score.logprob) < 1e4 for score in scores)
-        checks["answer"] = text.strip()
-    finally:
-        model.close()
-    failed = [name for name in ("answers", "numbers_are_finite") if not checks[name]]
-    failed += [name for name in ("template_agrees", "stop_tokens_agree") if checks.get(name) is False]
-    if failed:
-        raise ProofError(
-            "The result does not pass its proof, so it is not published.",
-            f"Failed: {', '.join(failed)}. Its answer was {text.strip()[:200]!r}.",
-            "Try a higher precision; if that fails too, the source model is not usable with llama.cpp.",
-        )
-    return {"checks": checks, "versions": model.loaded.versions, "system": model.loaded.system}
-
-
-def _disagree(index: int, own: list[int], expected: list[int], report: Report) -> None:
-    place = next(
-        (i for i, (a, b) in enumerate(zip(own, expected, strict=False)) if a != b), min(len(own), len(expected))
-    )
-    report.note(
-        f"Conversation {index + 1} becomes other tokens than the source's from position {place} on: "
-        f"{own[place : place + 4]} instead of {expected[place : place + 4]}.",
-        "warning",
-    )
-
-
-def _tokens_of_gguf(path: Path) -> dict[str, Any]:
-    """Prompts and stop tokens of the source GGUF, as llama.cpp reads them."""
-    from engine.frameworks.llamacpp.model import LlamaModel
-
-    model = LlamaModel(path, LoadOptions(context_length=64))
-    try:
-        return {
-            "prompts": [model.tokenize(model.render(conversation)) for conversation in CONVERSATIONS],
-            "stop_tokens": model.stop_tokens(),
-        }
-    finally:
-        model.close()

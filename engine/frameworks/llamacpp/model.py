@@ -1,9 +1,8 @@
 """llama.cpp at work: load a GGUF, answer, score. Imported only inside a worker of the llamacpp-run environment."""
 
 import codecs
-import contextlib
 import ctypes
-import os
+import itertools
 import re
 import secrets
 import time
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.work.processes import own_memory, settle_thread_waiting
+from engine.work.processes import default_threads, own_memory, settle_thread_waiting
 
 settle_thread_waiting()  # before llama_cpp, which loads OpenMP
 
@@ -19,24 +18,15 @@ import llama_cpp
 import numpy as np
 
 from engine.errors import InputError, ResourceError
+from engine.frameworks.answering import answer, common_prefix
 from engine.frameworks.contract import TokenScore
 from engine.frameworks.llamacpp.log import LogTap
+from engine.frameworks.tokens import PLAIN_STOPS, ChatTemplate
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
 DEFAULT_CONTEXT = 4096
 BATCH = 512
 SCORE_BATCH = 128
-NO_TEMPLATE_STOPS = ("\nUser:", "\nSystem:")
-
-
-def default_threads() -> int:
-    """Threads for llama.cpp: the physical cores that this process may use, never more than its CPU quota."""
-    from engine.hardware import probe
-
-    cpu = probe().cpu
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bounds = [allowed, cpu.usable_cores.value, cpu.performance_cores.value or cpu.physical_cores.value]
-    return max(1, int(min(bound for bound in bounds if bound)))
 
 
 class LlamaModel:
@@ -83,6 +73,8 @@ class LlamaModel:
         self._abort = llama_cpp.ggml_abort_callback(lambda _: self._is_stopped())
         llama_cpp.llama_set_abort_callback(self._llm.ctx, self._abort, ctypes.c_void_p(0))
         self._template = self._find_template()
+        size = self._llm.n_vocab()
+        self._ends = {token for token in range(size) if llama_cpp.llama_vocab_is_eog(self._vocab, token)}
         resident, _ = own_memory()
         self.loaded = Loaded(
             device_requested=options.device,
@@ -97,18 +89,7 @@ class LlamaModel:
 
     def render(self, messages: tuple[ChatMessage, ...]) -> str:
         """The conversation as the model's own template renders it; a plain one if the file has none."""
-        if self._template is None:
-            turns = [f"{message.role.capitalize()}: {message.content}" for message in messages]
-            return "\n".join([*turns, "Assistant:"])
-        try:
-            plain = [{"role": message.role, "content": message.content} for message in messages]
-            return str(self._template(messages=plain).prompt)
-        except Exception as error:  # a template is a program somebody else wrote
-            raise InputError(
-                "The model's chat template cannot render this conversation.",
-                f"{type(error).__name__}: {str(error)[:300]}",
-                "Some templates take no system prompt or want user and assistant to alternate: try without.",
-            ) from error
+        return self._template.render(messages)
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids, special tokens parsed; a beginning-of-sequence token only if the text does not bring one."""
@@ -125,30 +106,33 @@ class LlamaModel:
 
     def stop_tokens(self) -> list[int]:
         """All ids that llama.cpp takes for the end of an answer."""
-        return [token for token in range(self._llm.n_vocab()) if llama_cpp.llama_vocab_is_eog(self._vocab, token)]
+        return sorted(self._ends)
 
     def generate(
         self, messages: tuple[ChatMessage, ...], options: GenerateOptions, stopped: Callable[[], bool]
     ) -> Iterator[Chunk | Completion]:
         """Answer; see the contract. The prompt's beginning that is in the cache already is not computed again."""
-        llm, size = self._llm, self.loaded.context_length
         prompt = self.tokenize(self.render(messages))
-        if len(prompt) >= size:
-            raise InputError(
-                "The conversation does not fit the context.",
-                f"It takes {len(prompt)} tokens; the context holds {size}.",
-                "Shorten the message, start a new conversation, or load the model with a longer context.",
-            )
-        cached = _common_prefix(llm._input_ids, prompt)
-        stops = options.stop if self._template is not None else (*options.stop, *NO_TEMPLATE_STOPS)
-        text = TextStream(stops)
-        limit = min(options.max_tokens or size, size - len(prompt))
-        llm.set_seed(secrets.randbits(31) if options.seed is None else options.seed)
+        self._llm.set_seed(secrets.randbits(31) if options.seed is None else options.seed)
         self._is_stopped = stopped
-        started = time.monotonic()
-        first: float | None = None
-        count, finish = 0, "length" if limit < size - len(prompt) else "context"
-        source = llm.generate(
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            yield from answer(
+                prompt,
+                lambda limit: self._tokens(prompt, limit, options),
+                lambda token: decoder.decode(self._piece(token)),
+                ends=self._ends,
+                context_length=self.loaded.context_length,
+                options=options,
+                cached=common_prefix(self._llm._input_ids.tolist(), prompt),
+                stopped=stopped,
+                stops=PLAIN_STOPS if self._template.is_plain else (),
+            )
+        finally:
+            self._is_stopped = lambda: False
+
+    def _tokens(self, prompt: list[int], limit: int, options: GenerateOptions) -> Iterator[int]:
+        source = self._llm.generate(
             prompt,
             temp=options.temperature,
             top_k=options.top_k,
@@ -157,49 +141,14 @@ class LlamaModel:
             repeat_penalty=options.repeat_penalty,
         )
         try:
-            while count < limit:
-                token = next(source, None)
-                if first is None:
-                    first = time.monotonic()
-                if token is None or llama_cpp.llama_vocab_is_eog(self._vocab, token):
-                    finish = "stop"
-                    break
-                count += 1
-                piece = text.take(self._piece(token))
-                yield Chunk(piece, count)
-                if text.ended:
-                    finish = "stop"
-                    break
-                if stopped():
-                    finish = "cancelled"
-                    break
+            yield from itertools.islice(source, limit)
         except RuntimeError:
             # llama_decode reports an abort as an error; only one that we asked for is no error.
-            if not stopped():
+            if not self._is_stopped():
                 raise
-            finish = "cancelled"
-            llm.reset()
+            self._llm.reset()
         finally:
             source.close()
-            self._is_stopped = lambda: False
-        rest = text.finish()
-        if rest:
-            yield Chunk(rest, count)
-        ended = time.monotonic()
-        resident, peak = own_memory()
-        yield Completion(
-            finish=finish,
-            prompt_tokens=len(prompt),
-            cached_tokens=cached,
-            completion_tokens=count,
-            time_to_first_token_s=None if first is None else first - started,
-            prefill_s=(first or ended) - started,
-            decode_s=ended - first if first is not None else 0.0,
-            context_used=len(prompt) + count,
-            context_length=size,
-            rss_bytes=resident,
-            peak_rss_bytes=peak,
-        )
 
     def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
         """Log-probabilities of tokens[1:], computed in batches so that memory stays at one batch of logits."""
@@ -243,47 +192,11 @@ class LlamaModel:
                 return buffer.raw[:written]
             size = -written
 
-    def _find_template(self) -> Any:
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-
-        template = self._llm.metadata.get("tokenizer.chat_template")
-        if not template:
-            return None
+    def _find_template(self) -> ChatTemplate:
         words = {}
         for name, token in (("bos_token", self._llm.token_bos()), ("eos_token", self._llm.token_eos())):
             words[name] = self._llm._model.token_get_text(token) if token >= 0 else ""
-        with contextlib.suppress(Exception):  # a broken template is told when it is used, not when loading
-            return Jinja2ChatFormatter(template, **words)
-        return None
-
-
-class TextStream:
-    """Bytes of tokens in, whole characters out; text that could begin a stop word is held back."""
-
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._stops, self._held, self.ended = stops, "", False
-
-    def take(self, piece: bytes) -> str:
-        """The text that is certain after one more token."""
-        self._held += self._decoder.decode(piece)
-        for stop in self._stops:
-            if (index := self._held.find(stop)) >= 0:
-                text, self._held, self.ended = self._held[:index], "", True
-                return text
-        keep = max(
-            (length for stop in self._stops for length in range(1, len(stop)) if self._held.endswith(stop[:length])),
-            default=0,
-        )
-        cut = len(self._held) - keep
-        text, self._held = self._held[:cut], self._held[cut:]
-        return text
-
-    def finish(self) -> str:
-        """What was held back, once nothing more comes."""
-        text = self._held + ("" if self.ended else self._decoder.decode(b"", final=True))
-        self._held = ""
-        return text
+        return ChatTemplate(self._llm.metadata.get("tokenizer.chat_template"), words)
 
 
 def load(path: Path, options: LoadOptions) -> LlamaModel:
@@ -303,15 +216,6 @@ def _trained_context(path: Path) -> int | None:
     from engine.models import read_card
 
     return read_card(path).context_length
-
-
-def _common_prefix(cached: Any, prompt: list[int]) -> int:
-    count = 0
-    for a, b in zip(cached.tolist(), prompt, strict=False):
-        if a != b:
-            break
-        count += 1
-    return min(count, len(prompt) - 1)
 
 
 def _device_used(log: list[str]) -> str:
