@@ -127,6 +127,14 @@ class Step(Struct, frozen=True):
     """Where the kind's function is, in its STEPS."""
 
 
+class Obstacle(Struct, frozen=True):
+    """Something that would make a plan fail, with its numbers, and what to do about it."""
+
+    what: str
+    why: str
+    remedy: str
+
+
 class Plan(Struct, frozen=True):
     """The steps from where we are to a published artifact, and what was known when it was made."""
 
@@ -137,4 +145,5 @@ class Plan(Struct, frozen=True):
     precision: str
     steps: tuple[Step, ...]
     warnings: tuple[str, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
     schema: int = 1

@@ -69,6 +69,10 @@ def _yes(command: argparse.ArgumentParser) -> None:
     command.add_argument("--yes", "-y", action="store_true", help="do not ask")
 
 
+def _force(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--force", action="store_true", help="go ahead even where the plan is expected to fail")
+
+
 def _actions(command: argparse.ArgumentParser) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
     return command.add_subparsers(dest="action", metavar="ACTION", required=True, prog=command.prog)
 
@@ -82,6 +86,8 @@ def _count(text: str) -> int:
 def _quickstart(command: argparse.ArgumentParser) -> None:
     command.add_argument("--precision", metavar="P", help="instead of the recommended one")
     command.add_argument("--prompt", metavar="TEXT", help="what the finished model is asked")
+    command.add_argument("--framework", metavar="F", help="instead of the recommended one")
+    _force(command)
     _json(command)
 
 
@@ -103,8 +109,8 @@ def _advise(command: argparse.ArgumentParser) -> None:
 
 
 def _setup(command: argparse.ArgumentParser) -> None:
-    command.add_argument("framework", metavar="FRAMEWORK", help="llamacpp")
-    command.add_argument("--purpose", choices=("run", "convert"), help="what the environment is for (default: run)")
+    command.add_argument("framework", metavar="FRAMEWORK", help="llamacpp, openvino, olive or mlx")
+    command.add_argument("--purpose", metavar="PURPOSE", help="run (the default), convert or another that it has")
     command.add_argument(
         "--build",
         choices=("auto", "tuned", "portable", "prebuilt"),
@@ -112,6 +118,7 @@ def _setup(command: argparse.ArgumentParser) -> None:
         help="compiled for this machine, for any machine, or downloaded",
     )
     command.add_argument("--remove", action="store_true", help="delete the framework's environments instead")
+    _force(command)
     _yes(command)
     _json(command)
 
@@ -129,6 +136,11 @@ def _convert(command: argparse.ArgumentParser) -> None:
     command.add_argument("--framework", metavar="F", help="instead of the recommended one")
     command.add_argument("--precision", metavar="P", help="instead of the recommended one")
     command.add_argument("--name", metavar="NAME", help="what to call the artifact")
+    command.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="an option of the conversion (repeatable)"
+    )
+    command.add_argument("--list-options", action="store_true", help="say which options there are, and do nothing")
+    _force(command)
     command.add_argument("--detach", action="store_true", help="print the job's id and do not wait for it")
     _yes(command)
     _json(command)
@@ -178,6 +190,7 @@ def _chat(command: argparse.ArgumentParser) -> None:
     command.add_argument("--max-tokens", metavar="N", type=_count, help="longest answer")
     command.add_argument("--context", metavar="N", type=_count, help="context length in tokens")
     command.add_argument("--threads", metavar="N", type=_count, help="threads (default: what suits the cores)")
+    command.add_argument("--device", metavar="D", default="auto", help="auto, cpu, gpu or npu; never silently another")
     command.add_argument("--seed", metavar="N", type=int, help="make the sampling repeatable")
     _json(command, "print every event as a JSON line")
     command.set_defaults(streams=True)

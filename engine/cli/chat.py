@@ -24,7 +24,7 @@ def run(options: Namespace) -> int:
     prompt = _prompt(options)
     artifact = find_artifact(options.artifact)
     generate = _generate_options(options)
-    load = LoadOptions(context_length=options.context, threads=options.threads)
+    load = LoadOptions(context_length=options.context, threads=options.threads, device=options.device)
     with asyncio.Runner() as runner:
         if not options.json:
             err().line(f"Loading {artifact.manifest.name} …", "dim")

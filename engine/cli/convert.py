@@ -3,18 +3,23 @@
 from argparse import Namespace
 
 from engine.advice.records import Plan
-from engine.cli.choice import choose
+from engine.cli.choice import Choice, choose
 from engine.cli.progress import show_plan, watch
+from engine.cli.table import table
 from engine.cli.terminal import ask, emit, err, interactive, out
-from engine.errors import Cancelled
+from engine.errors import Cancelled, UsageError
+from engine.hardware.facts import Hardware
+from engine.models.card import ModelCard
 
 
 def run(options: Namespace) -> int:
     """Show the plan, ask where there is somebody to ask, and carry it out."""
     from engine.work.jobs import submit
 
+    if options.list_options:
+        return _list_options(options)
     plan = _plan(options)
-    show_plan(plan)
+    show_plan(plan, options.force)
     if interactive() and not options.yes and not ask("Go ahead?"):
         raise Cancelled("Nothing was done.")
     job_id = submit(plan)
@@ -37,9 +42,40 @@ def run(options: Namespace) -> int:
 
 def _plan(options: Namespace) -> Plan:
     from engine.frameworks import make_plan
+
+    card, choice, hardware = _choose(options)
+    wishes = dict(_pair(text) for text in options.set)
+    return make_plan(card, choice.framework, choice.precision, hardware, options.name or "", wishes)
+
+
+def _choose(options: Namespace) -> tuple[ModelCard, Choice, Hardware]:
     from engine.hardware import probe
     from engine.models import find_model
 
     card, hardware = find_model(options.model), probe()
-    choice = choose(hardware, card, options.framework, options.precision)
-    return make_plan(card, choice.framework, choice.precision, hardware, options.name or "")
+    return card, choose(hardware, card, options.framework, options.precision), hardware
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {text!r} is not KEY=VALUE.", "", "For example: --set group_size=64")
+    return key.strip(), value.strip()
+
+
+def _list_options(options: Namespace) -> int:
+    from engine.frameworks import get
+
+    _, choice, _ = _choose(options)
+    known = get(choice.framework).options(choice.precision)
+    if options.json:
+        emit({"framework": choice.framework, "precision": choice.precision, "options": known})
+        return 0
+    if not known:
+        err().line(f"{choice.precision} has no options.")
+    rows = [
+        (f"{option.name}={option.default}", ", ".join(option.choices), option.help or option.title) for option in known
+    ]
+    for line in table(("Option", "Values", "What for"), rows, out().columns) if rows else ():
+        out().line(line)
+    return 0

@@ -14,7 +14,7 @@ from engine.advice.records import Plan
 from engine.cli.plan import plan_lines
 from engine.cli.table import cells, fit
 from engine.cli.terminal import Output, err
-from engine.errors import Cancelled, EdgewiseError, UsageError, WorkerError
+from engine.errors import Cancelled, EdgewiseError, ResourceError, UsageError, WorkerError
 from engine.text import human_bytes, human_seconds, printable
 from engine.work import jobs
 from engine.work.jobs import Follower
@@ -31,11 +31,19 @@ OnInterrupt = Literal["cancel", "detach"]
 _STYLES = {"✓ ": "green", "✗ ": "red", "Warning: ": "yellow"}
 
 
-def show_plan(plan: Plan) -> None:
-    """Print a plan with its costs where progress goes."""
+def show_plan(plan: Plan, force: bool = False) -> None:
+    """Print a plan with its costs where progress goes.
+
+    Raises ResourceError for what stands in its way, unless forced.
+    """
     screen = err()
     for line in plan_lines(plan, screen.columns):
         screen.line(line)
+    for obstacle in plan.obstacles:
+        if not force:
+            remedy = f"{obstacle.remedy} `--force` goes ahead all the same."
+            raise ResourceError(obstacle.what, obstacle.why, remedy)
+        screen.say(f"Going ahead all the same: {obstacle.what} {obstacle.why}", "")
 
 
 def watch(

@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 
 from engine.cli.choice import choose
-from engine.cli.plan import plan_lines
-from engine.cli.progress import watch
+from engine.cli.progress import show_plan, watch
 from engine.cli.table import table, wrap
 from engine.cli.terminal import Output, emit, err, out
 from engine.hardware.facts import Hardware
@@ -44,15 +43,14 @@ def run(options: Namespace) -> int:
             screen.say(f"{line.label}: {line.text}", "  ")
     _head(screen, "Recommendation")
     card = packaged_card()
-    choice = choose(hardware, card, precision=options.precision)
+    choice = choose(hardware, card, options.framework, options.precision)
     recommendation = choice.recommendation
     screen.say(f"{card.name} with {choice.framework} at {choice.precision}", "  ")
     for reason in (*recommendation.reasons, *recommendation.warnings):
         screen.say(f"- {reason}", "  ")
     _head(screen, "Plan")
     plan = quickstart_plan(choice.framework, choice.precision, hardware, options.prompt or PROMPT)
-    for text in plan_lines(plan, screen.columns):
-        screen.line(text)
+    show_plan(plan, options.force)
     _head(screen, "Work")
     view = watch(submit(plan), "cancel")
     if options.json:

@@ -26,7 +26,7 @@ def _make(framework: str, options: Namespace) -> int:
 
     purpose = options.purpose or "run"
     plan = setup_plan(framework, purpose, probe(), options.build)
-    show_plan(plan)
+    show_plan(plan, options.force)
     job = None if all(step.present for step in plan.steps) else watch(submit(plan), "cancel")
     if options.json:
         result = job.result if job else {}

@@ -2,20 +2,20 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from engine.advice.records import Cost, Estimate, Plan, Step
 from engine.errors import EdgewiseError, UsageError
+from engine.frameworks import preflight
 from engine.frameworks.contract import Environment, Framework
 from engine.frameworks.describing import measure_step, output_name, settle_wishes
 from engine.frameworks.environments import fingerprint, read_ready
 from engine.hardware.facts import Hardware
 from engine.models import PACKAGED, is_fetched, is_restored, packaged_card, restored_folder
 from engine.models.card import ModelCard
-from engine.text import human_bytes
 
 
 def conversion_plan(
@@ -28,9 +28,12 @@ def conversion_plan(
 ) -> Plan:
     """Fetch and restore if needed, environments, the framework's own steps, publish. `wishes` are options by name."""
     settled = settle_wishes(framework, precision, wishes or {})
-    source, before = _source(card, framework)
-    work = framework.plan(source, precision, hardware, settled)
-    steps = _with_environments([*before, *work], framework, hardware)
+    steps = _steps(card, framework, precision, hardware, settled)
+
+    def steps_of(other: Framework, name: str) -> list[Step]:
+        return _steps(card, other, name, hardware, settle_wishes(other, name, {}))
+
+    obstacles = preflight.obstacles(card, framework, precision, steps, hardware, steps_of)
     steps.append(_publish_step(card, framework, precision, hardware, name or short_name(card), settled))
     return Plan(
         title=f"{card.name} to {precision} with {framework.title}",
@@ -38,7 +41,8 @@ def conversion_plan(
         model=card.path,
         precision=precision,
         steps=tuple(steps),
-        warnings=tuple(_warnings(card, steps, hardware)),
+        warnings=tuple(_warnings(card)),
+        obstacles=obstacles,
     )
 
 
@@ -83,7 +87,9 @@ def setup_plan(framework: Framework, purpose: str, hardware: Hardware, build: st
     if not steps:
         purposes = ", ".join(one.purpose for one in framework.environments)
         raise UsageError(f"{framework.title} has no environment to {purpose}.", "", f"Choose one of: {purposes}.")
-    return Plan(f"Set up {framework.title} to {purpose}", framework.name, "", "", tuple(steps))
+    missing = preflight.missing_tools(framework, (step for step in steps if not step.present), hardware)
+    title = f"Set up {framework.title} to {purpose}"
+    return Plan(title, framework.name, "", "", tuple(steps), obstacles=tuple(missing))
 
 
 def environment_step(framework: Framework, environment: Environment, hardware: Hardware, build: str = "auto") -> Step:
@@ -108,6 +114,14 @@ def environment_step(framework: Framework, environment: Environment, hardware: H
         cost=framework.environment_cost(environment, hardware, build),
         present=present,
     )
+
+
+def _steps(
+    card: ModelCard, framework: Framework, precision: str, hardware: Hardware, wishes: Mapping[str, str]
+) -> list[Step]:
+    """Fetching, environments, restoring, and the framework's own steps."""
+    source, before = _source(card, framework)
+    return _with_environments([*before, *framework.plan(source, precision, hardware, wishes)], framework, hardware)
 
 
 def _with_environments(steps: Iterable[Step], framework: Framework, hardware: Hardware) -> list[Step]:
@@ -202,22 +216,9 @@ def _fetch_steps(card: ModelCard) -> list[Step]:
     ]
 
 
-def _warnings(card: ModelCard, steps: list[Step], hardware: Hardware) -> list[str]:
-    warnings = []
+def _warnings(card: ModelCard) -> Iterator[str]:
     if card.quantized:
-        warnings.append(
+        yield (
             f"{card.name} is quantized already ({', '.join(list(card.weight_types)[:2])}): what was lost then is not "
             "won back, and quantizing again loses more. For the best result convert from the original weights."
         )
-    todo = [step for step in steps if not step.present]
-    disk = sum(step.cost.disk_bytes.value or 0 for step in todo)
-    free = hardware.disk.free_bytes.value
-    if free is not None and disk > free:
-        warnings.append(
-            f"The plan needs {human_bytes(disk)} of disk; {human_bytes(free)} is free at {hardware.disk.path}."
-        )
-    memory = max((step.cost.peak_memory_bytes.value or 0 for step in todo), default=0)
-    usable = hardware.memory.usable_bytes.value
-    if usable is not None and memory > usable:
-        warnings.append(f"The plan needs {human_bytes(memory)} of memory at its peak; {human_bytes(usable)} is usable.")
-    return warnings

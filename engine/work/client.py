@@ -162,5 +162,5 @@ class WorkerClient:
                 remedy = "Use a smaller model, a lower precision or a shorter context, then try again."
             elif -status in (signal.SIGSEGV, signal.SIGILL, signal.SIGABRT, signal.SIGBUS):
                 why += " That is a crash in native code."
-                remedy = "Rebuild with `edgewise setup llamacpp --build portable`, then try again."
+                remedy = "`edgewise doctor` says whether the environment works, and how to mend it."
         return WorkerError("The worker process died.", why, remedy, str(self.log))

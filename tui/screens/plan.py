@@ -64,8 +64,9 @@ s starts the plan as a job. The job runs by itself: you may leave this screen, q
         table.update([*(_row(step) for step in self.plan.steps), _cost_row(TOTAL, strong("Total"), total)])
         table.select(next((step.id for step in self.plan.steps if not step.present), TOTAL))
         table.options.focus()
-        if self.plan.warnings:
-            self.say(lines(*(caution(warning) for warning in self.plan.warnings)))
+        told = [*(f"{one.what} {one.why}" for one in self.plan.obstacles), *self.plan.warnings]
+        if told:
+            self.say(lines(*map(caution, told)))
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Show what the numbers of this step are based on."""
@@ -77,12 +78,23 @@ s starts the plan as a job. The job runs by itself: you may leave this screen, q
         self.action_start()
 
     def action_start(self) -> None:
-        """Hand the plan to a job, once."""
+        """Hand the plan to a job, once; a plan that is expected to fail asks first."""
+        if self._started:
+            return
+        if not self.plan.obstacles:
+            self._start()
+            return
+        from tui.screens.dialog import Dialog
+
+        question = lines(*(lines(caution(one.what), plain(one.why), plain(one.remedy)) for one in self.plan.obstacles))
+        choices = [("stay", Content("Do not start")), ("go", Content("Start all the same"))]
+        self.app.push_screen(Dialog(question, choices), lambda key: self._start() if key == "go" else None)
+
+    def _start(self) -> None:
         from engine.work import jobs
 
-        if not self._started:
-            self._started = True
-            self.in_thread(partial(jobs.submit, self.plan), self._follow, "Starting the job…")
+        self._started = True
+        self.in_thread(partial(jobs.submit, self.plan), self._follow, "Starting the job…")
 
     def show_error(self, error: Exception) -> None:
         """A job that could not be started may be tried again."""

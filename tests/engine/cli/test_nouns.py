@@ -106,7 +106,7 @@ class TestChoice:
 class TestConvert:
     @pytest.fixture(autouse=True)
     def fake_plan(self, monkeypatch) -> None:
-        def make_plan(card, framework: str, precision: str, hardware, name: str) -> Plan:
+        def make_plan(card, framework: str, precision: str, hardware, name: str, wishes) -> Plan:
             self.asked = (card.name, framework, precision, name)
             return plan("count")
 
