@@ -25,7 +25,7 @@ class Advisor(Struct, frozen=True):
     ) -> Recommendation:
         """What the tree says to these answers; those that it does not know (any more) are passed over.
 
-        The precisions are those of `framework`, else of the best that this version can convert with.
+        The precisions are those of `framework`, else of the best that runs there.
         """
         known = {key: value for key, value in answers.items() if self.accepts(key, value)}
         available = (framework,) if framework in frameworks.names() else frameworks.names()

@@ -123,6 +123,11 @@ def _setup(command: argparse.ArgumentParser) -> None:
     _json(command)
 
 
+def _doctor(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--quick", action="store_true", help="do not load a tiny model in each environment")
+    _json(command)
+
+
 def _models(command: argparse.ArgumentParser) -> None:
     actions = _actions(command)
     _json(_add(actions, "list", "the packaged model and those in the models folder"))
@@ -201,6 +206,7 @@ COMMANDS = {
     "hardware": ("what this machine is, and where each fact comes from", _hardware),
     "advise": ("which framework and precision suit this machine and model, and what it would cost", _advise),
     "setup": ("make or remove the environment that a framework runs in", _setup),
+    "doctor": ("what is installed, what is broken, and the command that mends it", _doctor),
     "models": ("the models that can be converted", _models),
     "convert": ("quantize a model into the library", _convert),
     "jobs": ("long work in the background: watch, cancel, resume", _jobs),

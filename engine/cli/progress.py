@@ -237,4 +237,4 @@ def _figures(view: JobView, now: float) -> list[str]:
 def _count(done: float, total: float | None, unit: str) -> str:
     if unit == "bytes":
         return f"{human_bytes(done)} of {human_bytes(total)}" if total else human_bytes(done)
-    return f"{done:g} of {total:g} {unit}".rstrip() if total else f"{done:g} {unit}".rstrip()
+    return f"{done:,.0f} of {total:,.0f} {unit}".rstrip() if total else f"{done:,.0f} {unit}".rstrip()

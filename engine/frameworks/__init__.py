@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.hardware.facts import Hardware
     from engine.models.card import ModelCard
 
-NAMES = ("llamacpp",)
+NAMES = ("llamacpp", "openvino", "olive", "mlx")
 
 
 def names() -> tuple[str, ...]:

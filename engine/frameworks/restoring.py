@@ -70,7 +70,7 @@ def restore(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[st
         _require_known(reader, source)
         require_disk(partial, sum(int(np.prod(tensor.shape)) for tensor in reader.tensors) * 2)
         write_tokenizer(source, partial, reader)
-        _write_config(reader, partial)
+        write_config(reader, partial)
         _write_weights(reader, partial / "model.safetensors", report)
         difference = _check(reader, partial, report)
         types = sorted({tensor.tensor_type.name for tensor in reader.tensors})
@@ -169,7 +169,8 @@ def _begin(reader: Any, tokens: list[str], special: Mapping[str, int]) -> dict[s
     }
 
 
-def _write_config(reader: Any, folder: Path) -> None:
+def write_config(reader: Any, folder: Path) -> None:
+    """Write config.json of a GGUF's header into a folder. `reader` is a gguf.GGUFReader."""
     name = _architecture(reader)
 
     def value(key: str) -> Any:

@@ -11,6 +11,9 @@ from engine.work.protocol import ChatMessage, Completion, GenerateOptions
 ROUNDS = 3
 DECODE_TOKENS = 64
 PROMPT_TOKENS = 256
+SHORT_PROMPT_TOKENS, SHORT_DECODE_TOKENS = 32, 12
+SLOW_S = 20.0
+"""Above this a round is shortened."""
 
 
 class Speed(Struct, frozen=True):
@@ -28,15 +31,18 @@ class Speed(Struct, frozen=True):
 
 
 def measure_speed(model: Model, on_round: Callable[[int], None] = lambda _: None) -> Speed:
-    """Answer a prompt of about PROMPT_TOKENS tokens a few times, each time another one, after one round unmeasured."""
+    """Answer a prompt of about PROMPT_TOKENS tokens a few times, each time another one, after one round unmeasured.
+
+    Where that would take minutes, prompts and answers are shorter; `prompt_tokens` says how long they were.
+    """
+    warm_up = _answer(model, 0, SHORT_PROMPT_TOKENS, SHORT_DECODE_TOKENS)
+    on_round(0)
+    prompt, decode = PROMPT_TOKENS, DECODE_TOKENS
+    if prompt / (warm_up.prefill_tokens_per_s or prompt) + decode / (warm_up.decode_tokens_per_s or decode) > SLOW_S:
+        prompt, decode = SHORT_PROMPT_TOKENS, SHORT_DECODE_TOKENS
     completions = []
-    for number in range(ROUNDS + 1):
-        words = " ".join(f"{(number * 7919 + index * 104729) % 9973}" for index in range(PROMPT_TOKENS // 5))
-        question = f"Round {number}. Repeat these numbers as words, one after the other: {words}"
-        options = GenerateOptions(max_tokens=DECODE_TOKENS if number else 8, temperature=0.0)
-        for piece in model.generate((ChatMessage("user", question),), options, lambda: False):
-            if isinstance(piece, Completion) and number:
-                completions.append(piece)
+    for number in range(1, ROUNDS + 1):
+        completions.append(_answer(model, number, prompt, decode))
         on_round(number)
     return Speed(
         prefill_tokens_per_s=_median([completion.prefill_tokens_per_s for completion in completions]),
@@ -49,6 +55,15 @@ def measure_speed(model: Model, on_round: Callable[[int], None] = lambda _: None
         device=model.loaded.device,
         threads=model.loaded.threads,
     )
+
+
+def _answer(model: Model, number: int, prompt_tokens: int, decode_tokens: int) -> Completion:
+    words = " ".join(f"{(number * 7919 + index * 104729) % 9973}" for index in range(prompt_tokens // 5))
+    question = f"Round {number}. Repeat these numbers as words, one after the other: {words}"
+    options = GenerateOptions(max_tokens=decode_tokens, temperature=0.0)
+    *_, completion = model.generate((ChatMessage("user", question),), options, lambda: False)
+    assert isinstance(completion, Completion)
+    return completion
 
 
 def _median(values: list[float | None]) -> float | None:

@@ -2,14 +2,20 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from engine.frameworks import make_plan
 from engine.frameworks.environments import read_ready
+from engine.hardware import probe
+from engine.models import is_restored, packaged_card, restored_folder
 from engine.models.packaged import packaged_path
 from engine.paths import data_dir
+from engine.work import jobs
 
 REAL_DATA = data_dir()  # read before any test turns EDGEWISE_DATA elsewhere
 
@@ -42,21 +48,17 @@ def data_folder(data: Path) -> Path:
     return data
 
 
-@pytest.fixture(scope="module")
-def run_environment(data: Path) -> str:
-    """The llamacpp-run environment, or a skip."""
-    require(read_ready("llamacpp-run") is not None, "no llama.cpp environment", "edgewise setup llamacpp")
-    return "llamacpp-run"
+def require_environments(framework: str, *purposes: str) -> None:
+    """Skip, or fail on CI, unless the framework's environments for these purposes are ready."""
+    for purpose in purposes:
+        remedy = f"edgewise setup {framework} --purpose {purpose}"
+        require(read_ready(f"{framework}-{purpose}") is not None, f"no {framework} environment to {purpose}", remedy)
 
 
 @pytest.fixture(scope="module")
-def convert_environment(data: Path, run_environment: str) -> str:
+def convert_environment(data: Path) -> str:
     """The llamacpp-convert environment, or a skip."""
-    require(
-        read_ready("llamacpp-convert") is not None,
-        "no llama.cpp conversion environment",
-        "edgewise setup llamacpp --purpose convert",
-    )
+    require_environments("llamacpp", "run", "convert")
     return "llamacpp-convert"
 
 
@@ -65,3 +67,19 @@ def packaged(data: Path) -> Path:
     """The packaged model's file, or a skip."""
     require(packaged_path().exists(), "the packaged model is not fetched", "edgewise quickstart")
     return packaged_path()
+
+
+@pytest.fixture(scope="module")
+def folder(data: Path, packaged: Path) -> Path:
+    """The packaged model as a Hugging Face folder, as a conversion with MLX restores it."""
+    require_environments("mlx", "run")
+    target = restored_folder(packaged)
+    if not is_restored(target):
+        plan = make_plan(packaged_card(), "mlx", "mlx-8bit", probe())
+        steps = tuple(step for step in plan.steps if step.kind == "restore")
+        job_id = jobs.submit(msgspec.structs.replace(plan, steps=steps))
+        deadline = time.monotonic() + 300
+        while jobs.read_job(job_id).status in ("queued", "running") and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert is_restored(target)
+    return target

@@ -1,7 +1,5 @@
 """What only llama.cpp has: the way from a Hugging Face folder, its errors, and the choice of a build."""
 
-import json
-import subprocess
 import time
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from engine.hardware.facts import Accelerator, Cpu, Fact, Hardware
 from engine.models import packaged_card, read_card
 from engine.work import jobs
 from engine.work.journal import JobView
-from engine.work.processes import environment_python
 
 GCC_12 = Compiler("/usr/bin/g++", "gcc", (12, 2, 0))
 GCC_14 = Compiler("/usr/bin/g++", "gcc", (14, 1, 0))
@@ -61,19 +58,9 @@ def finish(job_id: str, timeout_s: float = 300) -> JobView:
     pytest.fail(f"job {job_id} did not end: {follower.view.stage}")
 
 
-@pytest.fixture(scope="module")
-def folder(convert_environment: str, packaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packaged model as a Hugging Face folder with BF16 weights."""
-    target = tmp_path_factory.mktemp("restored") / "SmolLM2-135M-Instruct"
-    script = Path(__file__).with_name("restore.py")
-    python = environment_python(convert_environment)
-    subprocess.run([str(python), str(script), str(packaged), str(target)], check=True, capture_output=True)
-    return target
-
-
 @pytest.mark.framework
 @pytest.mark.slow
-def test_hugging_face_folder_becomes_gguf(folder: Path) -> None:
+def test_hugging_face_folder_becomes_gguf(folder: Path, convert_environment: str) -> None:
     card = read_card(folder)
     assert card.format == "safetensors"
     assert card.parameters == 134_515_008
@@ -90,24 +77,6 @@ def test_hugging_face_folder_becomes_gguf(folder: Path) -> None:
     convert = next(step for step in view.steps if step.id == "convert")
     assert convert.status == "done"
     assert read_card(artifact.model_path).architecture == "llama"
-
-
-@pytest.mark.framework
-@pytest.mark.slow
-def test_unsupported_architecture_is_a_stated_error(folder: Path, tmp_path: Path) -> None:
-    strange = tmp_path / "strange"
-    strange.mkdir()
-    for path in folder.iterdir():
-        (strange / path.name).symlink_to(path)
-    (strange / "config.json").unlink()
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"architectures": ["StrangeForCausalLM"]}
-    (strange / "config.json").write_text(json.dumps(config))
-    view = finish(jobs.submit(frameworks.make_plan(read_card(strange), "llamacpp", "Q4_0", probe())))
-    assert view.status == "failed"
-    assert view.error is not None
-    assert "StrangeForCausalLM" in view.error["what"]
-    assert view.error["remedy"]
 
 
 def test_plan_is_json_both_ways() -> None:

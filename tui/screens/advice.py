@@ -106,12 +106,6 @@ What the makers claim is marked as a claim.
             self.refresh_advice()
 
     def _go_on_with(self, framework: str) -> None:
-        from engine import frameworks
-
-        if framework not in frameworks.names():
-            able = ", ".join(frameworks.get(name).title for name in frameworks.names())
-            self.say(caution(f"This version of Edgewise converts with {able} only. Choose it in the ranking to go on."))
-            return
         self.edgewise.remember(framework=framework)
         self.edgewise.go("model")
 

@@ -1,0 +1,216 @@
+"""Apple MLX, the describing half: what it converts to, what that takes, and the steps. Imports nothing heavy."""
+
+import platform
+import sys
+import tomllib
+from collections.abc import Mapping
+
+from msgspec import structs
+
+from engine.advice.records import Cost, Estimate, Step
+from engine.errors import InputError, ResourceError
+from engine.frameworks.contract import Environment, Option, Prepared, Report
+from engine.frameworks.describing import ReadyMade, output_name, prove_step
+from engine.frameworks.mlx.recipes import (
+    DTYPE_BITS,
+    EMBEDDING_BITS,
+    GROUP_SIZES,
+    RECIPES,
+    Settings,
+    predicted_bytes,
+    settle,
+)
+from engine.hardware.facts import Hardware
+from engine.models.card import ModelCard
+from engine.paths import ASSETS
+
+RUN = Environment("mlx-run", "run", "mlx-run.txt", "from engine.frameworks.mlx.proof import prove; prove()")
+SHARD_BYTES = 1 << 30
+"""Weights are written in files of this size, and no more than one of them is in memory."""
+PROCESS_BYTES = 125e6
+"""Python with MLX, mlx-lm and a tokenizer, as measured."""
+CONVERT_BYTES_PER_SECOND = 150e6
+"""16-bit weights read, quantized and written in a second by one x86-64 core, as measured."""
+EMULATED_BYTES_PER_SECOND = 20e6
+"""The same for the modes in which no processor kernel of MLX quantizes."""
+MODULE = "engine.frameworks.mlx.work"
+ON_GPU = sys.platform == "darwin"
+"""Where MLX computes on a GPU, and in the 16 bits that weights are stored in; elsewhere it computes in float32."""
+
+
+class Mlx(ReadyMade, frozen=True):
+    """See engine.frameworks.contract.Framework."""
+
+    name: str = "mlx"
+    title: str = "Apple MLX"
+    capabilities: frozenset[str] = frozenset({"convert", "chat", "score"})
+    environments: tuple[Environment, ...] = (RUN,)
+    reads: frozenset[str] = frozenset({"safetensors"})
+    restores_in: str = RUN.name
+    reference: str = "mlx-bf16"
+
+    def precisions(self) -> tuple[str, ...]:
+        """Smallest first."""
+        return tuple(RECIPES)
+
+    def options(self, precision: str) -> tuple[Option, ...]:
+        """Group size, where it is not fixed, and the type of what is not quantized."""
+        recipe = RECIPES.get(precision)
+        if recipe is None or not recipe.mode:
+            return ()
+        dtype = Option(
+            "dtype",
+            "Type of scales and norms",
+            choices=tuple(DTYPE_BITS),
+            help="As the source has them by default, in 16 bits. Edgewise computes in float32 on a processor and as "
+            "stored on a GPU; float32 is for other tools that are to run the result on a processor.",
+        )
+        if recipe.group_size:
+            return (dtype,)
+        group_size = Option(
+            "group_size",
+            "Group size",
+            choices=tuple(map(str, GROUP_SIZES)),
+            help="Weights that share one scale; smaller is closer to the original and larger on disk. 64 by default, "
+            "less where that does not divide the model's rows.",
+        )
+        embedding_bits = Option(
+            "embedding_bits",
+            "Bits of the embeddings",
+            choices=tuple(str(bits) for bits in EMBEDDING_BITS if bits > recipe.bits),
+            help="More bits for the embeddings and the output matrix than for the layers: small models gain by it.",
+        )
+        return (group_size, dtype, embedding_bits) if embedding_bits.choices else (group_size, dtype)
+
+    def prepare(self, environment: Environment, build: str, hardware: Hardware, report: Report) -> Prepared:
+        """Nothing to prepare. Raises ResourceError for a system that MLX is not published for."""
+        require_system(sys.platform, platform.libc_ver(), platform.mac_ver()[0])
+        return Prepared()
+
+    def plan(self, card: ModelCard, precision: str, hardware: Hardware, wishes: Mapping[str, str]) -> tuple[Step, ...]:
+        """Conversion and proof. Raises InputError for a model or a setting that MLX cannot do."""
+        settings = settle(card, precision, wishes)
+        _require_supported(card)
+        return (
+            self._convert_step(card, precision, settings),
+            Step(
+                "source_tokens",
+                "source_tokens",
+                "Read the source's chat template",
+                RUN.name,
+                {"source": card.path},
+                Cost(
+                    peak_memory_bytes=Estimate(PROCESS_BYTES, "a tokenizer and transformers"),
+                    time_s=Estimate(4, "importing transformers"),
+                ),
+                module=MODULE,
+            ),
+            prove_step(self, precision, self._prove_cost(card, settings)),
+        )
+
+    def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
+        """Weights and key/value cache as they are computed with (float32 on a processor, 16 bits on a GPU)."""
+        wider = {"BF16", "F16"} if not ON_GPU else set()
+        weights = sum(group.size_bytes * (2 if group.type in wider else 1) for group in card.weights)
+        return _memory(card, weights, context_length)
+
+    def _convert_step(self, card: ModelCard, precision: str, settings: Settings) -> Step:
+        size = predicted_bytes(card, settings)
+        source = card.parameters * 2
+        emulated = settings.mode not in ("", "affine") and not ON_GPU
+        return Step(
+            "convert",
+            "convert",
+            f"Quantize to {precision}" if settings.mode else f"Convert to {precision}",
+            RUN.name,
+            {
+                "source": card.path,
+                "output": output_name(self, precision),
+                "expected_bytes": size,
+                "bits": settings.bits,
+                "mode": settings.mode,
+                "group_size": settings.group_size,
+                "mixed": settings.mixed,
+                "dtype": settings.dtype,
+                "embedding_bits": settings.embedding_bits,
+            },
+            Cost(
+                disk_bytes=Estimate(size, "mlx-lm's own rules for each layer"),
+                peak_memory_bytes=_convert_memory(card, size, emulated),
+                time_s=Estimate(
+                    2 + source / (EMULATED_BYTES_PER_SECOND if emulated else CONVERT_BYTES_PER_SECOND),
+                    "measured on one x86-64 core",
+                ),
+            ),
+            module=MODULE,
+        )
+
+    def _prove_cost(self, card: ModelCard, settings: Settings) -> Cost:
+        computed = settings if ON_GPU else structs.replace(settings, dtype="float32")
+        memory = _memory(card, predicted_bytes(card, computed), 1024)
+        if ON_GPU:
+            return Cost(peak_memory_bytes=memory, time_s=Estimate(5 + card.parameters * 5e-9, "rough"))
+        seconds = 3 + card.parameters * 120e-9
+        return Cost(
+            peak_memory_bytes=memory,
+            time_s=Estimate(seconds, "100 tokens on one x86-64 core, 0.12 s for each and 100 million parameters"),
+        )
+
+
+def require_system(name: str, libc: tuple[str, str], macos: str) -> None:
+    """Raise ResourceError where the pinned MLX has no package: below glibc 2.35 or macOS 14, or on another system."""
+    library, version = libc
+    if name == "darwin" and _numbers(macos) >= (14,):
+        return
+    if name == "linux" and library == "glibc" and _numbers(version) >= (2, 35):
+        return
+    here = {"darwin": f"macOS {macos}", "linux": f"Linux with {library or 'no glibc'} {version}".rstrip()}
+    raise ResourceError(
+        "MLX is not published for this system.",
+        f"It needs macOS 14 or glibc 2.35, or newer; this is {here.get(name, name)}.",
+        "Update the system, or choose another framework: `edgewise advise` ranks them.",
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
+
+
+def _require_supported(card: ModelCard) -> None:
+    """The architectures are those of the pinned mlx-lm; GGUF writes the same names without or with other dashes."""
+    known = tomllib.loads((ASSETS / "environments" / "mlx.toml").read_text())["architectures"]["names"]
+    if _plain(card.architecture) not in map(_plain, known):
+        raise InputError(
+            f"MLX does not support the architecture {card.architecture}.",
+            f"mlx-lm has {len(known)} architectures; this is none of them.",
+            "Choose another framework for this model: `edgewise advise` ranks them.",
+        )
+
+
+def _plain(architecture: str) -> str:
+    return architecture.lower().replace("-", "").replace("_", "")
+
+
+def _convert_memory(card: ModelCard, size: float, emulated: bool) -> Estimate:
+    if emulated:
+        return Estimate(
+            PROCESS_BYTES + card.parameters * 2 + size + 50e6,
+            "175 MB, the source and the result: MLX has no processor kernel that quantizes in this mode",
+        )
+    largest = max((group.parameters / group.tensors for group in card.weights), default=0)
+    return Estimate(
+        PROCESS_BYTES + min(size, SHARD_BYTES) + 2 * largest,
+        "125 MB, one file of weights (1 GiB at most) and the largest matrix",
+    )
+
+
+def _memory(card: ModelCard, weights: float, context_length: int) -> Estimate:
+    """Memory to chat with `weights` bytes of weights as they are computed with."""
+    cache = card.kv_cache_bytes(context_length, 2 if ON_GPU else 4) or 0
+    kind = "16 bits on the GPU" if ON_GPU else "float32 on the processor"
+    return Estimate(
+        weights + cache + PROCESS_BYTES, f"weights, key/value cache (computed in {kind}) and 125 MB for the process"
+    )
+
+
+FRAMEWORK = Mlx()

@@ -1,0 +1,28 @@
+"""MLX's working half: the step kinds and `load`, for a worker in its environment."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.frameworks.contract import StepFunction
+from engine.frameworks.mlx.convert import convert
+from engine.frameworks.proving import measure, prove, source_tokens
+from engine.work.protocol import LoadOptions
+
+if TYPE_CHECKING:
+    from engine.frameworks.mlx.model import MlxModel
+
+
+def load(path: Path, options: LoadOptions) -> "MlxModel":
+    """Load an artifact."""
+    from engine.frameworks.mlx.model import MlxModel
+
+    return MlxModel(path, options)
+
+
+STEPS: dict[str, StepFunction] = {
+    "convert": convert,
+    "source_tokens": source_tokens,
+    "prove": partial(prove, load),
+    "measure": partial(measure, load),
+}

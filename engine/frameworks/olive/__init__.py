@@ -1,0 +1,272 @@
+"""Microsoft Olive, the describing half: what it converts to, what that takes, and the steps. Imports nothing heavy."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import structs
+
+from engine.advice.records import Cost, Estimate, Step
+from engine.errors import InputError
+from engine.frameworks.contract import Environment, Option
+from engine.frameworks.describing import ReadyMade, output_name, prove_step
+from engine.frameworks.olive.recipes import PROVIDERS, provider_of, read_recipe
+from engine.hardware.facts import Hardware
+from engine.models.card import ModelCard
+
+RUN = Environment(
+    "olive-run", "run", "olive-run.txt", "from engine.frameworks.olive.proof import prove_run; prove_run()"
+)
+CONVERT = Environment(
+    "olive-convert",
+    "convert",
+    "olive-convert.txt",
+    "from engine.frameworks.olive.proof import prove_conversion; prove_conversion()",
+)
+PRECISIONS = (
+    "olive-int4",
+    "olive-int4-gptq",
+    "olive-int4-kquant",
+    "olive-int8",
+    "olive-fp16",
+    "olive-fp32",
+    "olive-recipe",
+)
+GROUP_SIZE = Option(
+    "group_size",
+    "Group size",
+    "32",
+    ("16", "32", "64", "128"),
+    "Weights that share a scale. Smaller groups keep more and take more space.",
+)
+ACCURACY = Option(
+    "accuracy",
+    "Accuracy of the activations",
+    "auto",
+    ("auto", "int8", "float32"),
+    "What the processor computes matrices in: int8 is faster, float32 keeps more. auto is int8 on a processor.",
+)
+SHARE = Option(
+    "share_embeddings",
+    "Share the embeddings",
+    "yes",
+    ("yes", "no"),
+    "Models whose embeddings and output are one matrix keep it once. Takes more memory while converting.",
+)
+PROVIDER = Option(
+    "provider",
+    "Built for",
+    "cpu",
+    tuple(PROVIDERS),
+    "The execution provider the model is built for. The proof always runs on what this machine's ONNX Runtime drives.",
+)
+SEARCH = Option(
+    "search",
+    "Search for the best scales",
+    "none",
+    ("none", "k-quant"),
+    "k-quant searches each group's scale, as llama.cpp does: ten times the time for a slightly better model.",
+)
+CALIBRATION = Option(
+    "calibration",
+    "Calibration text",
+    "ours",
+    (),
+    "ours, or the path of a text that is like what the model will read.",
+)
+RECIPE = Option(
+    "recipe",
+    "Olive recipe",
+    "",
+    (),
+    "Path of a recipe (JSON). Its passes are run as they are; model and output are the job's.",
+)
+MEMORY_PER_PARAMETER = {
+    "olive-int4": 3.5, "olive-int4-gptq": 5.0, "olive-int4-kquant": 4.0, "olive-int8": 6.5, "olive-fp16": 3.5,
+    "olive-fp32": 6.5, "olive-recipe": 25.0,
+}  # fmt: skip
+SHARED_FLOAT_MEMORY_PER_PARAMETER = {"olive-fp16": 12.0, "olive-fp32": 25.0}
+SEARCH_SECONDS_PER_PARAMETER = 1e-6
+SECONDS_PER_PARAMETER = {"olive-int4-gptq": 4e-7}
+
+
+class Olive(ReadyMade, frozen=True):
+    """See engine.frameworks.contract.Framework."""
+
+    name: str = "olive"
+    title: str = "Microsoft Olive"
+    capabilities: frozenset[str] = frozenset({"convert", "chat", "score", "recipe"})
+    environments: tuple[Environment, ...] = (RUN, CONVERT)
+    reads: frozenset[str] = frozenset({"safetensors"})
+    restores_in: str = "olive-convert"
+    reference: str = "olive-fp32"
+
+    def precisions(self) -> tuple[str, ...]:
+        """Smallest first; the recipe of one's own is last."""
+        return PRECISIONS
+
+    def options(self, precision: str) -> tuple[Option, ...]:
+        """What a user may set for a conversion to this precision."""
+        own = structs.replace
+        match precision:
+            case "olive-recipe":
+                return (RECIPE,)
+            case "olive-fp16":
+                gpus = tuple(name for name in PROVIDERS if name != "cpu")
+                return (own(PROVIDER, default="cuda", choices=gpus), own(SHARE, default="no"))
+            case "olive-fp32":
+                return (own(PROVIDER, choices=("cpu", "cuda")), own(SHARE, default="no"))
+            case "olive-int4-kquant":
+                return (SEARCH, GROUP_SIZE, ACCURACY, SHARE, PROVIDER)
+            case "olive-int4-gptq":
+                return (CALIBRATION, GROUP_SIZE, ACCURACY, SHARE, PROVIDER)
+            case _:
+                return (GROUP_SIZE, ACCURACY, SHARE, PROVIDER)
+
+    def plan(self, card: ModelCard, precision: str, hardware: Hardware, wishes: Mapping[str, str]) -> tuple[Step, ...]:
+        """Conversion, the source's tokens, proof. InputError for what cannot be done, before any work."""
+        if precision not in PRECISIONS:
+            raise InputError(f"Olive has no precision {precision!r}.", "", f"Choose one of {', '.join(PRECISIONS)}.")
+        recipe = _recipe_path(wishes["recipe"]) if precision == "olive-recipe" else ""
+        calibration = _calibration_path(wishes["calibration"]) if "calibration" in wishes else ""
+        if "group_size" in wishes:
+            _check_group_size(card, int(wishes["group_size"]))
+        size = predicted_size(card, precision, wishes)
+        tied = is_tied(card)
+        convert = Step(
+            "convert",
+            "convert",
+            f"Run the recipe {Path(recipe).name}" if recipe else f"Convert to {precision}",
+            CONVERT.name,
+            {
+                "source": card.path,
+                "precision": precision,
+                "wishes": dict(wishes),
+                "tied": tied,
+                "provider": provider_of(read_recipe(Path(recipe))) if recipe else wishes["provider"],
+                "recipe": recipe,
+                "calibration": calibration,
+                "output": output_name(self, precision),
+                "layers": card.layers or 0,
+                "expected_bytes": int(size.value or 0),
+            },
+            Cost(
+                disk_bytes=Estimate(4 * (size.value or 0), "the result, and what Olive keeps between its passes"),
+                peak_memory_bytes=_conversion_memory(card, precision, wishes),
+                time_s=_conversion_time(card, precision, wishes),
+            ),
+            module="engine.frameworks.olive.work",
+        )
+        tokens = Step(
+            "source_tokens",
+            "source_tokens",
+            "Read the source's chat template",
+            CONVERT.name,
+            {"source": card.path},
+            Cost(time_s=Estimate(10, "importing transformers")),
+            module="engine.frameworks.olive.work",
+        )
+        proof = Cost(
+            peak_memory_bytes=self._memory(card, _in_memory(size, precision), 1024),
+            time_s=Estimate(5 + card.parameters * 40e-9, "a load, 100 tokens of prompt, 32 of answer"),
+        )
+        return (convert, tokens, prove_step(self, precision, proof))
+
+    def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
+        """Files, key/value cache in 32 bits, and 190 MB."""
+        return self._memory(card, Estimate(card.size_bytes, "the files"), context_length)
+
+    def _memory(self, card: ModelCard, size: Estimate, context_length: int) -> Estimate:
+        cache = card.kv_cache_bytes(context_length, 4.0)
+        if cache is None or size.value is None:
+            return Estimate(None, "the configuration does not give the size of the key/value cache")
+        basis = f"{size.basis}, key/value cache of {context_length} tokens in 32 bits, 190 MB"
+        return Estimate(size.value + cache + 190e6, basis)
+
+
+def _in_memory(size: Estimate, precision: str) -> Estimate:
+    if precision == "olive-fp16" and size.value is not None:
+        return Estimate(2 * size.value, "weights as 32-bit numbers, which is how processors compute with 16-bit ones")
+    return size
+
+
+def is_tied(card: ModelCard) -> bool:
+    """Whether embeddings and output are one matrix."""
+    return not any(group.role == "output" for group in card.weights)
+
+
+def predicted_size(card: ModelCard, precision: str, wishes: Mapping[str, str]) -> Estimate:
+    """The result's size in bytes: what each weight takes, its share of scale and zero point included."""
+    if precision == "olive-recipe":
+        return Estimate(card.parameters * 4, "four bytes a parameter, the most a recipe makes")
+    whole = {"olive-fp16": 16, "olive-fp32": 32}.get(precision)
+    group = int(wishes.get("group_size", "32"))
+    scale = 32 if wishes["provider"] == "cpu" else 16
+    shared = wishes.get("share_embeddings") == "yes"
+    total = 0.0
+    for weights in card.weights:
+        bits = whole or _data_bits(precision, weights.role)
+        if not whole:
+            bits += (scale + bits) / group
+        copies = 2 if weights.role == "embedding" and is_tied(card) and not shared else 1
+        total += weights.parameters * bits / 8 * copies
+    return Estimate(total + 5e6, "weights, scales and zero points at their widths, 5 MB of tokenizer and tables")
+
+
+def _data_bits(precision: str, role: str) -> float:
+    """Mean bits of a weight's code; mixed precision keeps half the layers' values and projections at 8."""
+    if precision == "olive-int8":
+        return 8.0
+    if precision == "olive-int4-kquant":
+        mixed = {"embedding": 8.0, "output": 8.0, "attention_v": 6.0, "ffn_down": 6.0, "attention_other": 5.0}
+        return mixed.get(role, 4.0)
+    return 4.0
+
+
+def _conversion_memory(card: ModelCard, precision: str, wishes: Mapping[str, str]) -> Estimate:
+    factor = MEMORY_PER_PARAMETER[precision]
+    if wishes.get("search") == "k-quant":
+        factor = 8.0
+    if is_tied(card) and wishes.get("share_embeddings") == "yes":
+        factor = SHARED_FLOAT_MEMORY_PER_PARAMETER.get(precision, factor)
+    basis = f"700 MB for torch and Olive, {factor:g} bytes a parameter (measured with 135 million)"
+    return Estimate(700e6 + card.parameters * factor, basis)
+
+
+def _conversion_time(card: ModelCard, precision: str, wishes: Mapping[str, str]) -> Estimate:
+    each = SECONDS_PER_PARAMETER.get(precision, 8e-8)
+    if wishes.get("search") == "k-quant":
+        each = SEARCH_SECONDS_PER_PARAMETER
+    return Estimate(10 + card.parameters * each, "measured with 135 million parameters on two x86-64 cores")
+
+
+def _check_group_size(card: ModelCard, size: int) -> None:
+    for group in card.weights:
+        if group.role != "vector" and group.row_width % size:
+            fitting = [one for one in GROUP_SIZE.choices if group.row_width % int(one) == 0]
+            raise InputError(
+                f"A group size of {size} does not divide this model's matrices.",
+                f"{card.name} has matrices with rows of {group.row_width} weights ({group.role}).",
+                f"Choose {' or '.join(fitting)}." if fitting else "Choose olive-fp16 or olive-fp32.",
+            )
+
+
+def _recipe_path(wish: str) -> str:
+    if not wish:
+        raise InputError(
+            "olive-recipe needs a recipe.",
+            "It runs the passes that you name.",
+            "Give its path: `--set recipe=FILE.json`.",
+        )
+    path = Path(wish).expanduser().absolute()
+    read_recipe(path)
+    return str(path)
+
+
+def _calibration_path(wish: str) -> str:
+    from engine.frameworks.calibration import read_calibration
+
+    read_calibration(wish)  # its faults are told before any work
+    return wish if wish == "ours" else str(Path(wish).expanduser().absolute())
+
+
+FRAMEWORK = Olive()

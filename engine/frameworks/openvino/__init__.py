@@ -1,0 +1,192 @@
+"""OpenVINO, the describing half: what it converts to, what that takes, and the steps. Imports nothing heavy.
+
+Weights are compressed, not pruned: NNCF 3.4 prunes PyTorch models only, while they are trained, and refuses OpenVINO's.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.advice.records import Cost, Estimate, Step
+from engine.errors import InputError
+from engine.frameworks.contract import Environment, Option
+from engine.frameworks.describing import ReadyMade, output_name, prove_step
+from engine.frameworks.openvino.settings import INT4, INT8, STATIC, check_calibration, settle_int4
+from engine.frameworks.openvino.support import require_supported
+from engine.hardware.facts import Hardware
+from engine.models.card import ModelCard
+
+_PROOF = "from engine.frameworks.openvino.proof import {0}; {0}()"
+RUN = Environment("openvino-run", "run", "openvino-run.txt", _PROOF.format("prove"))
+CONVERT = Environment("openvino-convert", "convert", "openvino-convert.txt", _PROOF.format("prove_compression"))
+EXPORT = Environment("openvino-export", "export", "openvino-export.txt", _PROOF.format("prove_export"))
+OPTIONS: dict[str, tuple[Option, ...]] = {
+    "openvino-int4": INT4,
+    "openvino-int8": INT8,
+    "openvino-int8-static": STATIC,
+    "openvino-fp16": (),
+}
+REFERENCE = "openvino-fp16"
+RUN_BYTES = 250e6
+"""Python with OpenVINO, GenAI, a tokenizer and the buffers of a chat, as measured."""
+
+
+class OpenVino(ReadyMade, frozen=True):
+    """See engine.frameworks.contract.Framework."""
+
+    name: str = "openvino"
+    title: str = "OpenVINO"
+    capabilities: frozenset[str] = frozenset({"convert", "requantize", "calibrate", "chat", "score"})
+    environments: tuple[Environment, ...] = (RUN, CONVERT, EXPORT)
+    reads: frozenset[str] = frozenset({"gguf", "safetensors"})
+    restores_in: str = ""
+    reference: str = REFERENCE
+
+    def precisions(self) -> tuple[str, ...]:
+        """Smallest first."""
+        return tuple(OPTIONS)
+
+    def options(self, precision: str) -> tuple[Option, ...]:
+        """What NNCF lets one choose."""
+        return OPTIONS.get(precision, ())
+
+    def plan(self, card: ModelCard, precision: str, hardware: Hardware, wishes: Mapping[str, str]) -> tuple[Step, ...]:
+        """The 16-bit model, its compression, the proof. Raises InputError for what OpenVINO cannot do."""
+        if precision not in OPTIONS:
+            raise InputError(f"OpenVINO has no precision {precision!r}.", "", f"Choose one of {', '.join(OPTIONS)}.")
+        _require_known(card)
+        steps = self._from_gguf(card) if card.format == "gguf" else self._from_folder(card)
+        if precision != REFERENCE:
+            steps.append(self._compression(card, precision, wishes, steps[0].environment))
+        memory = self._memory(card, _size(card, precision), precision == REFERENCE, 1024)
+        time_s = Estimate(6 + card.parameters * 60e-9, "two loads, 100 tokens of prompt, 32 of answer, as measured")
+        steps.append(prove_step(self, precision, Cost(peak_memory_bytes=memory, time_s=time_s)))
+        return tuple(steps)
+
+    def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
+        """Weights as mapped from the file and as packed for the processor, key/value cache, 250 MB."""
+        sixteen = not card.quantized and card.bits_per_weight > 12
+        return self._memory(card, card.size_bytes, sixteen, context_length)
+
+    def _memory(self, card: ModelCard, size_bytes: float, sixteen: bool, context_length: int) -> Estimate:
+        cache = card.kv_cache_bytes(context_length)
+        if cache is None:
+            return Estimate(None, "the header does not give the size of the key/value cache")
+        # 16-bit weights are computed with as 32-bit ones.
+        factor, words = (4, "four times (mapped, and as 32-bit numbers)") if sixteen else (2, "twice (mapped, packed)")
+        basis = f"the file {words}, key/value cache of {context_length} tokens, 250 MB"
+        return Estimate(size_bytes * factor + cache + RUN_BYTES, basis)
+
+    def _from_gguf(self, card: ModelCard) -> list[Step]:
+        half = card.parameters * 2
+        return [
+            _work(
+                "convert",
+                "Build the 16-bit OpenVINO model from the GGUF",
+                CONVERT,
+                {"source": card.path, "output": output_name(self, REFERENCE), "parameters": card.parameters},
+                Cost(
+                    disk_bytes=Estimate(2 * half, "a 16-bit GGUF and the model, two bytes a parameter each"),
+                    peak_memory_bytes=Estimate(400e6 + half * 3.5, "the GGUF and the model while GenAI builds it"),
+                    time_s=Estimate(10 + half / 12e6, "270 MB took 30 s on two x86-64 cores"),
+                ),
+            )
+        ]
+
+    def _from_folder(self, card: ModelCard) -> list[Step]:
+        half = card.parameters * 2
+        return [
+            _work(
+                "export",
+                "Export the 16-bit OpenVINO model",
+                EXPORT,
+                {"source": card.path, "output": output_name(self, REFERENCE), "parameters": card.parameters},
+                Cost(
+                    disk_bytes=Estimate(half, "two bytes a parameter"),
+                    peak_memory_bytes=Estimate(650e6 + half * 2.2, "270 MB took 1.2 GB"),
+                    time_s=Estimate(12 + half / 15e6, "270 MB took 29 s on two x86-64 cores"),
+                ),
+            ),
+            _work(
+                "source_tokens",
+                "Read the source's chat template",
+                EXPORT,
+                {"source": card.path},
+                Cost(
+                    peak_memory_bytes=Estimate(500e6, "torch and transformers"), time_s=Estimate(10, "importing them")
+                ),
+            ),
+        ]
+
+    def _compression(self, card: ModelCard, precision: str, wishes: Mapping[str, str], environment: str) -> Step:
+        params: dict[str, Any] = {
+            "source": output_name(self, REFERENCE),
+            "output": output_name(self, precision),
+            "expected_bytes": int(_size(card, precision)),
+        }
+        kind, title = "compress", f"Compress the weights to {precision}"
+        if precision == "openvino-int4":
+            params |= settle_int4(card, wishes)
+        elif precision == "openvino-int8":
+            params |= {"bits": "int8", "mode": wishes["mode"], "calibration": ""}
+        else:
+            kind, title = "quantize", "Quantize weights and activations to 8 bits"
+            params["calibration"] = check_calibration(wishes["calibration"])
+        step = _work(kind, title, CONVERT if environment == CONVERT.name else EXPORT, params, Cost())
+        return _with_cost(step, card, precision)
+
+
+def _with_cost(step: Step, card: ModelCard, precision: str) -> Step:
+    from msgspec import structs
+
+    half = card.parameters * 2
+    ways = [name for name in ("awq", "scale_estimation", "gptq") if step.params.get(name)]
+    seconds = 3 + card.parameters * 60e-9
+    memory, basis = 250e6 + half * 1.2, "16-bit weights and the largest matrices at 32 bits, as measured"
+    if step.params.get("calibration"):
+        per_parameter = 250e-9 + sum({"awq": 100e-9, "scale_estimation": 300e-9, "gptq": 1500e-9}[way] for way in ways)
+        seconds += card.parameters * per_parameter
+        memory, basis = 400e6 + half * 4, "16-bit weights, the model that measures activations, and what it measured"
+    if step.kind == "quantize":
+        seconds = 10 + card.parameters * 450e-9
+        memory, basis = 600e6 + half * 9, "270 MB of 16-bit weights took 2.9 GB"
+    return structs.replace(
+        step,
+        cost=Cost(
+            disk_bytes=Estimate(_size(card, precision), "what SmolLM2-135M gave for each kind of matrix"),
+            peak_memory_bytes=Estimate(memory, basis),
+            time_s=Estimate(seconds, "measured on two x86-64 cores"),
+        ),
+    )
+
+
+def _size(card: ModelCard, precision: str) -> float:
+    """Bytes of the result, from its row in assets/precisions.toml."""
+    from engine.advice.catalogue import load_catalogue
+    from engine.advice.sizes import forecast_size
+
+    catalogue = load_catalogue()
+    return forecast_size(catalogue, catalogue.precisions_of("openvino")[precision], card).size_bytes
+
+
+def _work(kind: str, title: str, environment: Environment, params: dict[str, Any], cost: Cost) -> Step:
+    return Step(kind, kind, title, environment.name, params, cost, module="engine.frameworks.openvino.work")
+
+
+def _require_known(card: ModelCard) -> None:
+    """Raise InputError for a source that is known to fail, as far as its header tells."""
+    path = Path(card.path)
+    if card.format == "gguf":
+        if path.is_file():  # the packaged one may not be fetched yet
+            from engine.models.gguf import read_gguf
+
+            require_supported(read_gguf(path), path.name)
+    elif card.quantized:
+        raise InputError(
+            f"{card.name} is quantized already, in a way that the exporter cannot undo.",
+            "Its folder holds weights below 16 bits.",
+            "Convert from the model's original weights.",
+        )
+
+
+FRAMEWORK = OpenVino()

@@ -1,0 +1,41 @@
+"""Log-probabilities from an OpenVINO language model, in pieces so that memory stays at one piece of logits."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.frameworks.contract import TokenScore
+
+PIECE = 128
+
+
+class Scorer:
+    """A compiled stateful model. `core` is an openvino.Core, `model` the path of its openvino_model.xml."""
+
+    def __init__(self, core: Any, model: Path, device: str, settings: Mapping[str, Any]) -> None:
+        self._request = core.compile_model(str(model), device, dict(settings)).create_infer_request()
+
+    def score(self, tokens: list[int], top: int) -> Iterator[TokenScore]:
+        """Log-probabilities of tokens[1:], in nats."""
+        request = self._request
+        request.reset_state()
+        for start in range(0, len(tokens) - 1, PIECE):
+            end = min(start + PIECE, len(tokens) - 1)
+            request.infer(
+                {
+                    "input_ids": np.array([tokens[start:end]], dtype=np.int64),
+                    "attention_mask": np.ones((1, end), dtype=np.int64),
+                    "position_ids": np.arange(start, end, dtype=np.int64)[None],
+                    "beam_idx": np.zeros(1, dtype=np.int32),
+                }
+            )
+            logits = request.get_tensor("logits").data[0].astype(np.float64)
+            logits -= logits.max(axis=1, keepdims=True)
+            logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+            count = min(top, logprobs.shape[1])
+            for token, values in zip(tokens[start + 1 : end + 1], logprobs, strict=True):
+                best = np.argpartition(values, -count)[-count:]
+                ordered = best[np.argsort(values[best])[::-1]]
+                yield TokenScore(token, float(values[token]), tuple((int(i), float(values[i])) for i in ordered))
