@@ -22,7 +22,7 @@ from engine import __version__, library
 from engine.errors import EdgewiseError, InputError, ProofError
 from engine.frameworks import get, names
 from engine.frameworks.contract import Environment, Framework
-from engine.frameworks.environments import Ready, fingerprint, home_of, prove, versions
+from engine.frameworks.environments import Ready, damage, fingerprint, home_of, prove
 from engine.paths import data_dir, room
 from engine.text import human_bytes
 
@@ -175,7 +175,7 @@ def _examine_environment(
         ready = msgspec.json.decode((home / "ready.json").read_bytes(), type=Ready)
     except (OSError, ValueError):
         return found(BROKEN, "Its installation was not finished, or its record was deleted.")
-    if wrong := _damage(home, ready):
+    if wrong := damage(home, ready):
         return found(BROKEN, wrong, ready)
     if ready.fingerprint != fingerprint(environment, ready.build):
         return found(BROKEN, "It was made for another version of Edgewise or Python, and is out of date.", ready)
@@ -191,18 +191,6 @@ def _examine_environment(
     except (OSError, subprocess.TimeoutExpired) as error:
         return found(BROKEN, f"It could not be tried: {error}", ready)
     return found(OK, "It works.", ready, time.monotonic() - started)
-
-
-def _damage(home: Path, ready: Ready) -> str:
-    """What somebody has deleted from an environment since it was proven; "" where nothing is seen to be missing."""
-    python = home / "Scripts" / "python.exe" if os.name == "nt" else home / "bin" / "python"
-    if not python.exists():
-        return f"Its Python is gone: {python}."
-    gone = sorted(set(ready.versions) - set(versions(home)))
-    if not gone:
-        return ""
-    more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
-    return f"Of its {len(ready.versions)} packages {len(gone)} are gone: {', '.join(gone[:3])}{more}."
 
 
 def _is_held(name: str) -> bool:

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from engine.cli.progress import show_plan, watch
 from engine.cli.terminal import ask, emit, err, out
-from engine.errors import Cancelled
+from engine.errors import Cancelled, ProofError
 from engine.text import human_bytes
 
 
@@ -26,6 +26,8 @@ def _make(framework: str, options: Namespace) -> int:
 
     purpose = options.purpose or "run"
     plan = setup_plan(framework, purpose, probe(), options.build)
+    if all(step.present for step in plan.steps) and not _works(framework, purpose):
+        plan = setup_plan(framework, purpose, probe(), options.build)
     show_plan(plan, options.force)
     job = None if all(step.present for step in plan.steps) else watch(submit(plan), "cancel")
     if options.json:
@@ -34,6 +36,24 @@ def _make(framework: str, options: Namespace) -> int:
         return 0
     out().line(f"{framework} {'is' if job else 'was already'} ready ({purpose}).")
     return 0
+
+
+def _works(framework: str, purpose: str) -> bool:
+    """Try the environments that are said to be ready; the one that fails is forgotten, and will be made again."""
+    from engine.frameworks import get
+    from engine.frameworks.environments import prove, withdraw
+
+    for environment in get(framework).environments:
+        if environment.purpose != purpose:
+            continue
+        err().line(f"{environment.name} is there; trying it …", "dim")
+        try:
+            prove(environment.name, environment.probe)
+        except ProofError as error:
+            err().say(f"{error.what} {error.why}", style="yellow")
+            withdraw(environment.name)
+            return False
+    return True
 
 
 def _remove(environments: list[str], options: Namespace) -> int:

@@ -43,11 +43,29 @@ def home_of(name: str) -> Path:
 
 
 def read_ready(name: str) -> Ready | None:
-    """The record of a finished environment, or None."""
+    """The record of a finished environment; None where there is none, or where something of it was deleted since."""
+    home = home_of(name)
     try:
-        return msgspec.json.decode((home_of(name) / "ready.json").read_bytes(), type=Ready)
+        ready = msgspec.json.decode((home / "ready.json").read_bytes(), type=Ready)
     except (OSError, msgspec.DecodeError):
         return None
+    return None if damage(home, ready) else ready
+
+
+def damage(home: Path, ready: Ready) -> str:
+    """What somebody has deleted from an environment since it was proven; "" where nothing is seen to be missing."""
+    if not _python(home).exists():
+        return f"Its Python is gone: {_python(home)}."
+    gone = sorted(set(ready.versions) - set(versions(home)))
+    if not gone:
+        return ""
+    more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+    return f"Of its {len(ready.versions)} packages {len(gone)} are gone: {', '.join(gone[:3])}{more}."
+
+
+def withdraw(name: str) -> None:
+    """Forget that an environment was proven, so that the next setup makes it again."""
+    (home_of(name) / "ready.json").unlink(missing_ok=True)
 
 
 def fingerprint(environment: Environment, build: Mapping[str, Any]) -> str:
@@ -86,7 +104,8 @@ def install(environment: Environment, prepared: Prepared, report: Report) -> Rea
     )
     report.stage("Installing packages", expected_s=60)
     requirements = ASSETS / "environments" / environment.requirements
-    command = [uv, "pip", "install", "--python", str(home), "--compile-bytecode", "--no-deps"]
+    # Files that were deleted inside a package are seen by nobody: what is there is therefore installed again.
+    command = [uv, "pip", "install", "--python", str(home), "--compile-bytecode", "--no-deps", "--reinstall"]
     command += ["-r", str(requirements)]
     command += index_arguments(variables)
     if prepared.index:
@@ -112,23 +131,26 @@ def install(environment: Environment, prepared: Prepared, report: Report) -> Rea
 
 def prove(name: str, probe: str) -> str:
     """Run `probe` in a fresh process of the environment and return what it printed; ProofError when it fails."""
-    home = home_of(name)
-    python = home / "Scripts" / "python.exe" if os.name == "nt" else home / "bin" / "python"
-    completed = subprocess.run(
-        [str(python), "-P", "-c", probe],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env=worker_variables(),
-        timeout=300,
-        check=False,
-    )
+    framework, _, purpose = name.partition("-")
+    again = f"Run `edgewise setup {framework} --purpose {purpose}`; if that fails too, add --remove first."
+    try:
+        completed = subprocess.run(
+            [str(_python(home_of(name))), "-P", "-c", probe],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=worker_variables(),
+            timeout=300,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ProofError(f"The {name} environment could not be tried.", str(error), again) from error
     if completed.returncode:
         signal_text = f" (signal {-completed.returncode})" if completed.returncode < 0 else ""
         raise ProofError(
-            f"The {name} environment was installed, but does not work{signal_text}.",
+            f"The {name} environment does not work{signal_text}.",
             "\n".join(completed.stderr.strip().splitlines()[-6:]),
-            f"Run `edgewise setup {name.partition('-')[0]} --remove`, then set it up again.",
+            again,
         )
     return completed.stdout
 
@@ -136,10 +158,14 @@ def prove(name: str, probe: str) -> str:
 def versions(home: Path) -> dict[str, str]:
     """Versions of the installed distributions, read from their metadata folders' names."""
     found = {}
-    for folder in home.glob("[Ll]ib*/**/site-packages/*.dist-info"):
+    for folder in (*home.glob("lib/python*/site-packages/*.dist-info"), *home.glob("Lib/site-packages/*.dist-info")):
         name, _, version = folder.name.removesuffix(".dist-info").rpartition("-")
         found[name.lower().replace("_", "-")] = version
     return dict(sorted(found.items()))
+
+
+def _python(home: Path) -> Path:
+    return home / "Scripts" / "python.exe" if os.name == "nt" else home / "bin" / "python"
 
 
 def remove_environment(name: str) -> int:

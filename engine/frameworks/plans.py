@@ -55,17 +55,18 @@ def quickstart_plan(framework: Framework, precision: str, hardware: Hardware, pr
     *first, publish = plan.steps
     known = {(step.kind, step.params.get("output")) for step in first}
     wishes = settle_wishes(framework, best, {})
+    making = framework.plan(source, best, hardware, wishes)
+    memory = next(step.cost.peak_memory_bytes for step in making if step.kind == "prove")
     reference = [
         msgspec.structs.replace(step, id=f"reference_{step.id}", title=f"{step.title}, as the reference")
-        for step in framework.plan(source, best, hardware, wishes)
+        for step in making
         if step.kind not in ("prove", "source_tokens") and (step.kind, step.params.get("output")) not in known
     ]
-    half = Estimate(card.parameters * 2 + (card.kv_cache_bytes(2048) or 0) + 120e6, "two bytes a parameter, 120 MB")
     title = f"{best} (restored)" if card.quantized else best
     steps = [
         *first,
         *reference,
-        measure_step(framework, "reference", best, title, card, half),
+        measure_step(framework, "reference", best, title, card, memory),
         measure_step(framework, "result", precision, precision, card, framework.load_memory(card, 2048), prompt=prompt),
         publish,
         Step(

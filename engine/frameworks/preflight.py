@@ -10,9 +10,11 @@ from engine.errors import EdgewiseError
 from engine.frameworks.contract import Framework
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
+from engine.models.safetensors import find_shards, read_shards
 from engine.text import human_bytes
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+FIRST_NORM = "layers.0.input_layernorm.weight"
 ROADS = 3
 
 
@@ -29,7 +31,7 @@ def obstacles(
     """
     todo = [step for step in steps if not step.present]
     roads = partial(_roads, framework, precision, hardware, steps_of)
-    found = list(_missing_files(card))
+    found = list(_broken_source(card))
     found += missing_tools(framework, todo, hardware)
     disk, free = disk_bytes(todo), hardware.disk.free_bytes.value
     memory, usable = peak_bytes(todo), hardware.memory.usable_bytes.value
@@ -74,14 +76,19 @@ def peak_bytes(steps: Iterable[Step]) -> float:
     return max((step.cost.peak_memory_bytes.value or 0 for step in steps), default=0)
 
 
-def _missing_files(card: ModelCard) -> Iterator[Obstacle]:
+def _broken_source(card: ModelCard) -> Iterator[Obstacle]:
+    """What the files of a Hugging Face folder say against each other, before any library stumbles over it."""
     folder = Path(card.path)
-    if card.format == "safetensors" and folder.is_dir() and not any((folder / name).exists() for name in TOKENIZERS):
-        yield Obstacle(
-            f"{card.name} has no tokenizer.",
-            f"None of {', '.join(TOKENIZERS)} is in {folder}.",
-            "Copy or download the model again, with all its files.",
-        )
+    if card.format != "safetensors" or not folder.is_dir():
+        return
+    again = "Copy or download the model again, with all its files."
+    if not any((folder / name).exists() for name in TOKENIZERS):
+        yield Obstacle(f"{card.name} has no tokenizer.", f"None of {', '.join(TOKENIZERS)} is in {folder}.", again)
+    norms = {one.shape for one in read_shards(find_shards(folder)) if one.name.endswith(FIRST_NORM)}
+    if card.width and norms and (card.width,) not in map(tuple, norms):
+        found = " or ".join(str(list(shape)) for shape in norms)
+        why = f"It gives a width of {card.width}; the first layer's norm has the shape {found}."
+        yield Obstacle(f"config.json does not fit the weights of {card.name}.", why, again)
 
 
 def _roads(framework: Framework, precision: str, hardware: Hardware, steps_of: StepsOf) -> str:

@@ -66,6 +66,7 @@ def worker_variables(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         PYTHONUTF8="1",
         TOKENIZERS_PARALLELISM="false",
         HF_HUB_DISABLE_TELEMETRY="1",
+        ORT_DISABLE_TELEMETRY="1",
     )
     variables.update(extra or {})
     return variables

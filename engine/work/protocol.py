@@ -212,6 +212,8 @@ class Completion(Struct, frozen=True):
 
     @property
     def prefill_tokens_per_s(self) -> float | None:
-        """Prompt tokens really processed (not cached) per second; None if nothing was."""
+        """Prompt tokens really processed (not cached) per second; None if nothing was, or not to the end."""
+        if self.time_to_first_token_s is None:
+            return None
         processed = self.prompt_tokens - self.cached_tokens
         return processed / self.prefill_s if processed > 0 and self.prefill_s > 0 else None

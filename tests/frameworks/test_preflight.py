@@ -1,16 +1,19 @@
 """What is told before the first byte: disk, memory, compilers, missing files, wrong options."""
 
 import json
+import struct
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from engine import frameworks
+from engine.advice import load_catalogue
 from engine.advice.records import Step
 from engine.errors import ResourceError, UsageError
 from engine.hardware.facts import Cpu, Disk, Fact, Hardware, Memory
-from engine.models import packaged_card
+from engine.models import packaged_card, read_card
+from engine.models.card import ModelCard
 
 GIB = 1 << 30
 
@@ -67,11 +70,32 @@ def test_a_missing_compiler_is_found_before_anything_is_fetched(monkeypatch: pyt
     assert any("no C++ compiler" in one.what for one in setup.obstacles)
 
 
+def write_folder(folder: Path, width: int, tokenizer: bool) -> ModelCard:
+    """A model of one norm of 64 numbers, whose config.json says `width`."""
+    folder.mkdir()
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": width}
+    config |= {"num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 256}
+    (folder / "config.json").write_text(json.dumps(config))
+    name = "model.layers.0.input_layernorm.weight"
+    header = json.dumps({name: {"dtype": "F16", "shape": [64], "data_offsets": [0, 128]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(128))
+    if tokenizer:
+        (folder / "tokenizer.json").write_text("{}")
+    return read_card(folder)
+
+
 def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    card = msgspec.structs.replace(packaged_card(), path=str(tmp_path / "model"), format="safetensors", origin="local")
-    obstacles = frameworks.make_plan(card, "llamacpp", "Q8_0", machine()).obstacles
-    assert any("no tokenizer" in one.what for one in obstacles)
+    card = write_folder(tmp_path / "model", 64, tokenizer=False)
+    (obstacle,) = frameworks.make_plan(card, "llamacpp", "Q8_0", machine()).obstacles
+    assert "no tokenizer" in obstacle.what
+
+
+def test_a_configuration_that_does_not_fit_the_weights(tmp_path: Path) -> None:
+    card = write_folder(tmp_path / "model", 128, tokenizer=True)
+    (obstacle,) = frameworks.make_plan(card, "llamacpp", "Q8_0", machine()).obstacles
+    assert "config.json does not fit" in obstacle.what
+    assert "128" in obstacle.why
+    assert "[64]" in obstacle.why
 
 
 def test_an_unknown_option_names_the_known_ones() -> None:
@@ -94,3 +118,11 @@ def test_obstacles_survive_json() -> None:
     full = plan(machine(disk=0.25))
     assert msgspec.json.decode(msgspec.json.encode(full), type=type(full)) == full
     assert json.loads(msgspec.json.encode(full))["obstacles"][0]["why"]
+
+
+def test_every_precision_has_a_row_in_the_catalogue() -> None:
+    catalogue = load_catalogue()
+    for name in frameworks.names():
+        listed, known = set(catalogue.precisions_of(name)), set(frameworks.get(name).precisions())
+        assert known - listed <= {"olive-recipe"}  # what a recipe of one's own makes cannot be forecast
+        assert listed <= known

@@ -15,7 +15,7 @@ from engine.downloads import require_disk
 from engine.errors import InputError, ProofError
 from engine.frameworks.contract import Report
 from engine.frameworks.gguf_reference import next_token_logits
-from engine.frameworks.openvino.devices import CPU_PROPERTIES
+from engine.frameworks.openvino.devices import EXACT
 from engine.frameworks.openvino.files import MODEL_FILES, growth
 from engine.frameworks.openvino.scoring import Scorer
 from engine.frameworks.openvino.support import require_supported
@@ -54,7 +54,8 @@ def convert(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[st
         write_config(readers[0], partial)
         prompts, logits = _source_logits(readers, partial, report)
         half = scratch / f"{output.name}.building" / "model.gguf"
-        half.parent.mkdir(exist_ok=True)
+        shutil.rmtree(half.parent, ignore_errors=True)
+        half.parent.mkdir()
         dequantize_file(readers, half, report)
         _build(half, partial, report)
         shutil.rmtree(half.parent)
@@ -174,7 +175,7 @@ def _check(folder: Path, prompts: list[list[int]], expected: list[Any], report: 
     import openvino as ov
 
     report.stage("Comparing them with the OpenVINO model's", float(len(prompts)), "prompts")
-    model = Scorer(ov.Core(), folder / "openvino_model.xml", "CPU", CPU_PROPERTIES)
+    model = Scorer(ov.Core(), folder / "openvino_model.xml", "CPU", EXACT)
     worst = 0.0
     for number, (prompt, logits) in enumerate(zip(prompts, expected, strict=True), 1):
         wanted = np.asarray(logits, dtype=np.float64)

@@ -52,6 +52,7 @@ class OpenVinoModel:
         self._device = choose_device(options.device, self._core.available_devices)
         threads = options.threads or default_threads()
         self._properties = properties(self._device, threads)
+        self._exact = properties(self._device, threads, exact=True)
         self._ends = self._tokenizer.stop_tokens()
         self._pipeline: Any = self._open()
         self._requests = 0
@@ -117,7 +118,7 @@ class OpenVinoModel:
                 "Score it in shorter pieces.",
             )
         if self._scorer is None:
-            self._scorer = Scorer(self._core, self._path, self._device, self._properties)
+            self._scorer = Scorer(self._core, self._path, self._device, self._exact)
         return self._scorer.score(tokens, top)
 
     def close(self) -> None:

@@ -144,6 +144,7 @@ class TestSetup:
         ready = plan("count")
         ready = replace(ready, steps=tuple(replace(step, present=True) for step in ready.steps))
         monkeypatch.setattr("engine.frameworks.setup_plan", lambda *_: ready)
+        monkeypatch.setattr("engine.frameworks.environments.prove", lambda *_: "")
         status, out, _ = run(capsys, "setup", "llamacpp")
         assert (status, out) == (0, "llamacpp was already ready (run).\n")
         assert jobs.list_jobs() == []
