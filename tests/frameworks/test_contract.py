@@ -40,7 +40,7 @@ class Case(NamedTuple):
     stop_prompt_s: float = 1.0
     """How soon reading a prompt stops."""
     tie_nats: float = 1e-6
-    """How near two tokens must be for the chat to take the other one: where it computes with fewer bits than a score."""
+    """How near two tokens must be for a chat that computes with fewer bits than a score to take the other one."""
 
 
 CASES = {
