@@ -25,11 +25,11 @@ class Advisor(Struct, frozen=True):
     ) -> Recommendation:
         """What the tree says to these answers; those that it does not know (any more) are passed over.
 
-        The precisions are those of `framework`, else of the best that runs there.
+        The precisions are those of `framework`, else of the recommended one.
         """
         known = {key: value for key, value in answers.items() if self.accepts(key, value)}
-        available = (framework,) if framework in frameworks.names() else frameworks.names()
-        return advice.recommend(self.tree, self.catalogue, self.machine, known, card, available=available)
+        wanted = framework if framework in frameworks.names() else ""
+        return advice.recommend(self.tree, self.catalogue, self.machine, known, card, framework=wanted)
 
     def accepts(self, key: str, value: str) -> bool:
         """Whether the tree has this question and takes this answer."""

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from engine.settings import Settings
     from tui.advisor import Advisor
 
-QUICK_PRECISION = "Q4_K_M"
-"""What the quick start makes where no precision is sure to fit."""
-
 Build = Callable[[], Screen[Any]]
 
 
@@ -118,8 +115,9 @@ def _quickstart(machine: "Hardware | None") -> Build:
 
     machine, card = machine or _probe(), models.packaged_card()
     found = _advisor(machine).recommend({}, card)
-    framework = found.usable_framework or found.framework
-    plan = frameworks.quickstart_plan(framework, found.precision or QUICK_PRECISION, machine, PROMPT)
+    plan = frameworks.quickstart_plan(
+        found.chosen, found.precision or frameworks.get(found.chosen).precisions()[0], machine, PROMPT
+    )
     return partial(PlanScreen, plan, machine, "quickstart")
 
 

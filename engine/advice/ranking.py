@@ -1,6 +1,6 @@
 """All four frameworks for one target, best first, each with reasons for and against in plain words."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from engine.advice.catalogue import Catalogue, Claims
 from engine.advice.records import Answer, Ranked
@@ -10,11 +10,9 @@ from engine.advice.tree import FRAMEWORKS, Leaf
 _DOTS = ("none", "basic", "good", "excellent")
 
 
-def rank(
-    catalogue: Catalogue, leaf: Leaf, answers: Mapping[str, Answer], target: Target, available: Collection[str]
-) -> tuple[Ranked, ...]:
+def rank(catalogue: Catalogue, leaf: Leaf, answers: Mapping[str, Answer], target: Target) -> tuple[Ranked, ...]:
     """The ranking: what runs before what does not, the tree's two choices before the others, then by score."""
-    ranked = [_rate(catalogue, name, leaf, answers, target, available) for name in FRAMEWORKS]
+    ranked = [_rate(catalogue, name, leaf, answers, target) for name in FRAMEWORKS]
 
     def place(entry: Ranked) -> tuple[bool, bool, bool, float]:
         return (
@@ -33,7 +31,6 @@ def _rate(
     leaf: Leaf,
     answers: Mapping[str, Answer],
     target: Target,
-    available: Collection[str],
 ) -> Ranked:
     entry, weights = catalogue.frameworks[name], catalogue.weights
     score, runs = 0.0, True
@@ -58,8 +55,6 @@ def _rate(
             runs = runs and rule.runs
             pro.extend([rule.reason_for] if rule.reason_for else [])
             con.extend([rule.reason_against] if rule.reason_against else [])
-    if name not in available:
-        con.append("This version of Edgewise cannot convert with it yet.")
     return Ranked(
         framework=name,
         title=entry.title,

@@ -1,6 +1,6 @@
 """From answers to a recommendation: the tree is walked, the frameworks are ranked, and a precision is chosen."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from msgspec import structs
 
@@ -11,7 +11,7 @@ from engine.advice.detection import detect_answers
 from engine.advice.ranking import rank
 from engine.advice.records import Answer, PathStep, Ranked, Recommendation
 from engine.advice.target import Target, describe_target
-from engine.advice.tree import FRAMEWORKS, Leaf, Tree
+from engine.advice.tree import Leaf, Tree
 from engine.errors import UsageError
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
@@ -24,11 +24,11 @@ def recommend(
     answers: Mapping[str, str],
     card: ModelCard | None,
     context_length: int | None = None,
-    available: Collection[str] = FRAMEWORKS,
+    framework: str = "",
 ) -> Recommendation:
     """What to run on this hardware, and how, for the user's `answers` (by question; the rest is detected or default).
 
-    `available` names the frameworks that can be walked to the end now. Raises UsageError for a wrong answer.
+    `framework` is the one that the user goes on with, whatever is recommended. Raises UsageError for a wrong answer.
     """
     if context_length is not None and context_length < 1:
         raise UsageError(f"A context of {context_length} tokens is not possible", remedy="Give a number above zero.")
@@ -36,11 +36,10 @@ def recommend(
     path, leaf_name = walk(tree, settled)
     leaf = tree.leaves[leaf_name]
     target = describe_target(catalogue, hardware, settled)
-    ranking = rank(catalogue, leaf, settled, target, available)
+    ranking = rank(catalogue, leaf, settled, target)
     best, secondary = ranking[0], _secondary(leaf, ranking)
-    usable = next((entry for entry in ranking if entry.runs and entry.framework in available), None)
     warnings = _contradictions(tree, hardware, settled)
-    warnings += _framework_warnings(catalogue, leaf, ranking, usable, target)
+    warnings += _framework_warnings(catalogue, leaf, ranking, target)
     recommendation = Recommendation(
         leaf=leaf_name,
         framework=best.framework,
@@ -50,13 +49,13 @@ def recommend(
         ranking=ranking,
         reasons=leaf.reasons if best.framework == leaf.framework else best.reasons_for,
         warnings=tuple(warnings),
-        usable_framework=usable.framework if usable else "",
+        chosen=framework or best.framework,
     )
     if card is None:
         return recommendation
     choice = choose_precision(
         catalogue,
-        recommendation.usable_framework or recommendation.framework,
+        recommendation.chosen,
         Hardware() if target.assumed else hardware,
         card,
         settled["priority"].value if "priority" in settled else "ease",
@@ -108,9 +107,7 @@ def _contradictions(tree: Tree, hardware: Hardware, answers: Mapping[str, Answer
     return warnings
 
 
-def _framework_warnings(
-    catalogue: Catalogue, leaf: Leaf, ranking: tuple[Ranked, ...], usable: Ranked | None, target: Target
-) -> list[str]:
+def _framework_warnings(catalogue: Catalogue, leaf: Leaf, ranking: tuple[Ranked, ...], target: Target) -> list[str]:
     warnings = []
     best = ranking[0]
     entries = {entry.framework: entry for entry in ranking}
@@ -126,13 +123,6 @@ def _framework_warnings(
         )
     if not best.runs:
         warnings.append("None of the four frameworks is known to run on the target.")
-    if usable is None:
-        warnings.append("This version of Edgewise cannot convert with any framework that runs on the target.")
-    elif usable.framework != best.framework:
-        warnings.append(
-            f"This version of Edgewise cannot convert with {best.title} yet; of those it can convert with,"
-            f" {usable.title} is the best for this target."
-        )
     return warnings
 
 

@@ -92,11 +92,8 @@ class Recommendation(Struct, frozen=True):
     fits: bool = True
     smaller_routes: tuple[Route, ...] = ()
     warnings: tuple[str, ...] = ()
-    usable_framework: str = ""
-    """The best framework that runs on the target and can be walked to the end now; `precisions` are this one's.
-
-    Usually `framework` itself. Empty where there is none; then `precisions` are those of `framework`.
-    """
+    chosen: str = ""
+    """The framework that the user goes on with, else the recommended one; `precisions` are this one's."""
 
 
 NOTHING = Estimate(0.0, "nothing")

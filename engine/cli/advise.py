@@ -66,16 +66,14 @@ def parse_answers(pairs: Sequence[str]) -> dict[str, str]:
 
 def _plan(recommendation: Recommendation, card: ModelCard | None, here: Hardware) -> tuple[Plan | None, str]:
     """The plan, or why there is none ("" where no model was named)."""
-    from engine.frameworks import make_plan, names
+    from engine.frameworks import make_plan
 
     if card is None:
         return None, ""
     if recommendation.precision is None:
         return None, "no precision fits the memory of the target."
-    if not recommendation.usable_framework:
-        return None, f"this version converts with {', '.join(names())} only."
     try:
-        return make_plan(card, recommendation.usable_framework, recommendation.precision, here), ""
+        return make_plan(card, recommendation.chosen, recommendation.precision, here), ""
     except EdgewiseError as error:
         return None, " ".join(error.lines())
 
@@ -123,10 +121,8 @@ def _ranked(screen: Output, place: int, ranked: Ranked) -> None:
 def _verdict(screen: Output, recommendation: Recommendation) -> None:
     screen.line()
     titles = {ranked.framework: ranked.title for ranked in recommendation.ranking}
-    usable, second = recommendation.usable_framework, recommendation.secondary
+    second = recommendation.secondary
     parts = [f"Recommended: {titles[recommendation.framework]}"]
-    if usable and usable != recommendation.framework:
-        parts.append(f"for now: {titles[usable]}")
     if recommendation.precision:
         parts[-1] += f" at {recommendation.precision}"
     if second:

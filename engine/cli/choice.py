@@ -24,12 +24,10 @@ def advise(
     context_length: int | None = None,
     framework: str | None = None,
 ) -> Recommendation:
-    """Ask the tree and the catalogue that come with Edgewise, with one framework in mind or all that can be used."""
+    """Ask the tree and the catalogue that come with Edgewise; `framework` is the one to go on with, if there is one."""
     from engine.advice import load_catalogue, load_tree, recommend
-    from engine.frameworks import names
 
-    available = [framework] if framework else names()
-    return recommend(load_tree(), load_catalogue(), hardware, answers or {}, card, context_length, available)
+    return recommend(load_tree(), load_catalogue(), hardware, answers or {}, card, context_length, framework or "")
 
 
 def choose(hardware: Hardware, card: ModelCard, framework: str | None = None, precision: str | None = None) -> Choice:
@@ -37,12 +35,12 @@ def choose(hardware: Hardware, card: ModelCard, framework: str | None = None, pr
 
     Raises UsageError for a name that does not exist, ResourceError where nothing fits and nothing was named.
     """
-    from engine.frameworks import get, names
+    from engine.frameworks import get
 
     if framework is not None:
         get(framework)
     recommendation = advise(hardware, card, framework=framework)
-    chosen = framework or recommendation.usable_framework or names()[0]
+    chosen = recommendation.chosen
     if precision is not None:
         return Choice(chosen, _spelled(precision, get(chosen).precisions()), recommendation)
     if recommendation.precision is None:

@@ -220,7 +220,7 @@ def recommend(answers: Mapping[str, str], card: ModelCard | None = None) -> Reco
         precision="Q4_K_M" if card else None,
         precisions=FORECASTS if card else (),
         context_length=4096,
-        usable_framework="llamacpp",
+        chosen="llamacpp",
     )
 
 

@@ -95,7 +95,7 @@ What the makers claim is marked as a claim.
     def action_go_on(self) -> None:
         """Go on with the recommended framework, or the best that this version can convert with."""
         if found := self.recommendation:
-            self._go_on_with(found.usable_framework or found.framework)
+            self._go_on_with(found.chosen)
 
     def action_forget(self) -> None:
         """Take back the user's own answer under the cursor."""

@@ -55,7 +55,7 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
     def __init__(self, machine: "Hardware", card: "ModelCard", recommendation: "Recommendation") -> None:
         super().__init__()
         self.machine, self.card, self.recommendation = machine, card, recommendation
-        self.framework = recommendation.usable_framework or recommendation.framework
+        self.framework = recommendation.chosen
         self._forecasts = {forecast.precision: forecast for forecast in recommendation.precisions}
 
     def body(self) -> ComposeResult:

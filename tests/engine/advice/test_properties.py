@@ -24,7 +24,7 @@ ASKED = tuple(dict.fromkeys(node.question for node in TREE.nodes.values()))
 answers = st.fixed_dictionaries({}, optional={name: st.sampled_from(ids) for name, ids in OPTIONS.items()})
 machines = st.sampled_from(sorted(MACHINES)).map(MACHINES.__getitem__)
 cards = st.sampled_from([None, *sorted(CARDS)]).map(lambda name: CARDS[name] if name else None)
-available = st.sets(st.sampled_from(FRAMEWORKS)).map(lambda names: names | {"llamacpp"})
+wanted = st.sampled_from(["", *FRAMEWORKS])
 contexts = st.none() | st.sampled_from([1, 100, 4096, 131072])
 
 
@@ -42,9 +42,9 @@ def test_every_combination_of_branching_answers_ends_in_a_leaf(combination):
 
 
 @settings(max_examples=400, deadline=None)
-@given(answers, machines, cards, available, contexts)
-def test_nothing_is_left_unsaid(given_answers, hardware, card, names, context):
-    said = recommend(TREE, CATALOGUE, hardware, given_answers, card, context, names)
+@given(answers, machines, cards, wanted, contexts)
+def test_nothing_is_left_unsaid(given_answers, hardware, card, framework, context):
+    said = recommend(TREE, CATALOGUE, hardware, given_answers, card, context, framework)
     leaf = TREE.leaves[said.leaf]
 
     # A leaf, all four frameworks, every question answered.
@@ -68,11 +68,9 @@ def test_nothing_is_left_unsaid(given_answers, hardware, card, names, context):
     if said.secondary != leaf.secondary:
         assert said.framework != leaf.framework or any("second choice" in warning for warning in said.warnings)
 
-    # What cannot be walked yet is told, and what can is named.
-    assert said.usable_framework in names
-    assert by_name[said.usable_framework].runs
-    if said.framework not in names:
-        assert any(title(said.framework) in warning and "yet" in warning for warning in said.warnings)
+    # The precisions are those of the framework that the user goes on with.
+    assert said.chosen == (framework or said.framework)
+    assert {CATALOGUE.precisions[row.precision].framework for row in said.precisions} <= {said.chosen}
 
     # The precision fits, or nothing does and there is a smaller route.
     chosen = [row for row in said.precisions if row.recommended]
@@ -101,7 +99,7 @@ def test_nothing_is_left_unsaid(given_answers, hardware, card, names, context):
 
     # JSON and back, and the same answer every time.
     assert msgspec.json.decode(msgspec.json.encode(said), type=Recommendation) == said
-    assert recommend(TREE, CATALOGUE, hardware, given_answers, card, context, names) == said
+    assert recommend(TREE, CATALOGUE, hardware, given_answers, card, context, framework) == said
 
 
 sizes = st.integers(min_value=0, max_value=200 * 2**30)

@@ -22,11 +22,10 @@ from .machines import (
 
 TREE = load_tree()
 CATALOGUE = load_catalogue()
-LLAMACPP = ("llamacpp",)
 
 
-def advise(hardware: Hardware, card=None, context_length=None, available=LLAMACPP, **answers: str):
-    return recommend(TREE, CATALOGUE, hardware, answers, card, context_length, available)
+def advise(hardware: Hardware, card=None, context_length=None, framework="llamacpp", **answers: str):
+    return recommend(TREE, CATALOGUE, hardware, answers, card, context_length, framework)
 
 
 def entry(said, framework):
@@ -89,26 +88,16 @@ class TestRanking:
         assert any("not published for Jetson" in reason for reason in olive.reasons_against)
         assert not any("CUDA execution provider" in reason for reason in olive.reasons_for)
 
-    def test_unavailable_frameworks_stay_the_recommendation(self):
+    def test_the_users_framework_brings_its_precisions_and_changes_no_advice(self):
         said = advise(MACHINES["intel laptop"], SMOLLM2)
-        assert (said.framework, said.usable_framework) == ("openvino", "llamacpp")
-        assert any(
-            "cannot convert with OpenVINO yet" in warning and "llama.cpp" in warning for warning in said.warnings
-        )
+        assert (said.framework, said.chosen) == ("openvino", "llamacpp")
         assert said.precision == "Q4_K_M"
         assert {CATALOGUE.precisions[row.precision].framework for row in said.precisions} == {"llamacpp"}
 
-    def test_available_frameworks_bring_their_own_precisions(self):
-        said = advise(MACHINES["intel laptop"], SMOLLM2, available=("llamacpp", "openvino"))
-        assert said.usable_framework == "openvino"
+    def test_the_recommended_framework_brings_its_own_precisions(self):
+        said = advise(MACHINES["intel laptop"], SMOLLM2, framework="")
+        assert said.chosen == "openvino"
         assert said.precision == "openvino-int4"
-        assert not any("yet" in warning for warning in said.warnings)
-
-    def test_nothing_available_is_said(self):
-        said = advise(MACHINES["intel mac"], SMOLLM2, available=("mlx",))
-        assert said.usable_framework == ""
-        assert any("cannot convert with any framework" in warning for warning in said.warnings)
-        assert CATALOGUE.precisions[said.precision].framework == said.framework
 
     def test_another_machine_is_judged_by_its_platform(self):
         said = advise(MACHINES["amd server"], target="another", platform="apple")
