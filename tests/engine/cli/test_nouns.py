@@ -113,7 +113,9 @@ class TestConvert:
         monkeypatch.setattr("engine.frameworks.make_plan", make_plan)
 
     def test_the_artifact_is_the_result_and_progress_is_not(self, capsys) -> None:
-        status, out, err = run(capsys, "convert", "smollm2", "--precision", "Q4_K_M", "--name", "mine")
+        status, out, err = run(
+            capsys, "convert", "smollm2", "--framework", "llamacpp", "--precision", "Q4_K_M", "--name", "mine"
+        )
         assert (status, out) == (0, "tiny-q4\n")
         assert "✓ [1/1] Step count" in err
         assert "edgewise chat tiny-q4" in err
@@ -252,7 +254,7 @@ class TestQuickstart:
         monkeypatch.setattr("engine.hardware.measure", lambda _: Throughput())
         watch = jobs.read_job
         monkeypatch.setattr("engine.cli.quickstart.watch", lambda job, _: replace(watch(job), result=result))
-        status, out, err = run(capsys, "quickstart", "--precision", "q4_0")
+        status, out, err = run(capsys, "quickstart", "--framework", "llamacpp", "--precision", "q4_0")
         assert status == 0
         assert "So.�[2J" in out
         assert "Q4_0 against F16: 0.25× size, 2.00× tokens/s" in out
