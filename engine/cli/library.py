@@ -97,6 +97,7 @@ def _properties(artifact: Artifact) -> list[tuple[str, str]]:
             ("Source", manifest.source),
             ("Recipe", manifest.recipe),
             ("Versions", manifest.versions),
+            ("Device", manifest.device),
             ("Checks", manifest.checks),
             ("Measured", manifest.measurements),
         ) if values),

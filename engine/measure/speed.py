@@ -17,7 +17,7 @@ SLOW_S = 20.0
 
 
 class Speed(Struct, frozen=True):
-    """Medians over the rounds. Tokens per second, seconds, bytes; `device` is the one really used."""
+    """Medians over the rounds. Tokens per second, seconds, bytes; `device` is the one really used, beside the wish."""
 
     prefill_tokens_per_s: float | None
     decode_tokens_per_s: float | None
@@ -27,6 +27,7 @@ class Speed(Struct, frozen=True):
     prompt_tokens: int
     rounds: int
     device: str
+    device_requested: str
     threads: int
 
 
@@ -53,6 +54,7 @@ def measure_speed(model: Model, on_round: Callable[[int], None] = lambda _: None
         prompt_tokens=completions[-1].prompt_tokens,
         rounds=len(completions),
         device=model.loaded.device,
+        device_requested=model.loaded.device_requested,
         threads=model.loaded.threads,
     )
 

@@ -237,6 +237,7 @@ ARTIFACT = Artifact(
         recipe={"framework": "llamacpp", "precision": "Q4_K_M"},
         versions={"llama-cpp-python": "0.3.16", "edgewise": "0.1.0"},
         hardware="Intel(R) Xeon(R) Platinum 8481C, linux",
+        device={"requested": "auto", "actual": "CPU"},
         checks={"loads": True, "answers": True, "template_agrees": True, "answer": "Paris."},
     ),
     Path("/data/library/smollm2-135m-instruct-q4_k_m"),

@@ -166,9 +166,13 @@ def _speed(row: object) -> str:
 def _recipe(recipe: "dict[str, object]") -> str:
     if not recipe:
         return ""
-    fallbacks = recipe.get("fallback_tensors")
     told = f"{recipe.get('precision', '')} by job {recipe.get('job', 'unknown')}"
-    return told + (f", {fallbacks} tensors in a larger type" if fallbacks else "")
+    facts = {key: value for key, value in recipe.items() if key not in ("framework", "precision", "job")}
+    return ", ".join([told, *(f"{key.replace('_', ' ')} {value}" for key, value in facts.items() if _is_plain(value))])
+
+
+def _is_plain(value: object) -> bool:
+    return bool(value) and not isinstance(value, dict | list)
 
 
 def manifest_lines(artifact: "Artifact") -> Content:
@@ -183,6 +187,7 @@ def manifest_lines(artifact: "Artifact") -> Content:
 
     source = manifest.source
     again = " (converted again from an already quantized model)" if source.get("requantized") else ""
+    again += " (restored from a GGUF first)" if source.get("restored") else ""
     files = [
         line
         for file in manifest.files
@@ -197,6 +202,7 @@ def manifest_lines(artifact: "Artifact") -> Content:
         told("Recipe", _recipe(manifest.recipe)),
         told("Versions", pairs(manifest.versions)),
         told("Made on", manifest.hardware),
+        told("Device", " → ".join(manifest.device.values())),  # asked for, used
         told("Proven", ", ".join(_PROOFS[name] for name in _PROOFS if manifest.checks.get(name))),
         told("It said", str(manifest.checks.get("answer", ""))),
         told("Measured", _speed(manifest.measurements.get("speed"))),

@@ -118,11 +118,12 @@ def interrupt_soon() -> Iterator[None]:
 
 @pytest.mark.usefixtures("data", "interrupt_soon")
 def test_ctrl_c_cancels_the_job_when_it_belongs_to_this_command() -> None:
+    before = signal.getsignal(signal.SIGINT)
     job_id = jobs.submit(plan("count", seconds=60))
     with pytest.raises(Cancelled, match="was cancelled"):
         watch(job_id, "cancel")
     assert jobs.read_job(job_id).status == "cancelled"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.usefixtures("data", "interrupt_soon")
