@@ -26,7 +26,7 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Framework:
     """The describing half of a framework. UsageError when there is none of that name."""
     if name not in NAMES:
-        raise UsageError(f"There is no framework {name!r} yet.", "", f"Choose one of {', '.join(NAMES)}.")
+        raise UsageError(f"There is no framework {name!r}.", "", f"Choose one of {', '.join(NAMES)}.")
     framework: Framework = importlib.import_module(f"engine.frameworks.{name}").FRAMEWORK
     return framework
 

@@ -24,7 +24,7 @@ class Environment(Struct, frozen=True):
     name: str
     """llamacpp-run, llamacpp-convert, …"""
     purpose: str
-    """run or convert"""
+    """run, convert or another that the framework has"""
     requirements: str
     """File name in assets/environments/."""
     probe: str

@@ -9,6 +9,39 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import ProofError
+from engine.frameworks.proving import CONVERSATIONS
+from engine.frameworks.scoring import log_softmax
+from engine.frameworks.tokens import FolderTokenizer
+
+CHECKED_TOKENS = 20
+MAX_DIFFERENCE = 0.15
+"""Largest difference allowed in the log-probabilities (nats) of the likeliest tokens: 16-bit rounding stays below."""
+
+
+def check_prompts(tokenizer: FolderTokenizer) -> list[list[int]]:
+    """Token ids of the prompts on which a GGUF and what was made of it are compared."""
+    prompts = [tokenizer.encode(tokenizer.render(one)) for one in CONVERSATIONS[:2]]
+    return [*prompts, tokenizer.encode("The sky is blue and the grass is")]
+
+
+def require_agreement(expected: Any, found: Any, what: str) -> float:
+    """The largest difference in the log-probabilities of the GGUF's likeliest next tokens, in nats.
+
+    Both are logits (or log-probabilities) of shape [vocabulary]; `what` was made of the GGUF. Raises ProofError when
+    they disagree.
+    """
+    wanted, own = log_softmax(expected), log_softmax(found)
+    likeliest = np.argsort(wanted)[-CHECKED_TOKENS:]
+    worst = float(np.abs(wanted[likeliest] - own[likeliest]).max())
+    if worst > MAX_DIFFERENCE or likeliest[-1] != own.argmax():
+        raise ProofError(
+            f"The {what} does not compute what the GGUF does, so it is not used.",
+            f"The log-probabilities of the next token differ by up to {worst:.2f} nats.",
+            "Convert from the model's original Hugging Face folder, or use llama.cpp.",
+        )
+    return worst
+
 
 def next_token_logits(reader: Any, prompts: list[list[int]]) -> list[Any]:
     """Logits, float32 of shape [vocabulary], after each prompt's token ids.

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from engine.downloads import require_disk
-from engine.errors import InputError, ProofError
+from engine.errors import InputError
 from engine.frameworks.contract import Report, StepFunction
-from engine.frameworks.gguf_reference import next_token_logits
-from engine.frameworks.proving import CONVERSATIONS
+from engine.frameworks.gguf_reference import check_prompts, next_token_logits, require_agreement
 from engine.frameworks.tokens import FolderTokenizer
 from engine.models.restored import RECORD, is_restored
 
@@ -48,9 +47,6 @@ SPLITS = {
 }
 """How text is cut before byte pairs are merged, by the name that GGUF has for it."""
 CONTROL, USER_DEFINED = 3, 4
-CHECKED_TOKENS = 20
-MAX_DIFFERENCE = 0.15
-"""Largest difference allowed in the log-probabilities (nats) of the likeliest tokens: 16-bit rounding stays below."""
 
 
 def restore(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
@@ -248,24 +244,13 @@ def _check(reader: Any, folder: Path, report: Report) -> float:
     The GGUF is computed here as llama.cpp defines it, the folder by the library that will convert it. Raises
     ProofError when they disagree.
     """
-    tokenizer = FolderTokenizer(folder)
-    prompts = [tokenizer.encode(tokenizer.render(one)) for one in CONVERSATIONS[:2]]
-    prompts.append(tokenizer.encode("The sky is blue and the grass is"))
+    prompts = check_prompts(FolderTokenizer(folder))
     report.stage("Reading the folder with its own library", expected_s=20)
     compute = _folder_logits(folder)
-    found = [_log_softmax(compute(prompt)) for prompt in prompts]
+    found = [compute(prompt) for prompt in prompts]
     report.stage("Computing the GGUF's own logits", expected_s=10)
-    worst = 0.0
-    for expected, own in zip(map(_log_softmax, next_token_logits(reader, prompts)), found, strict=True):
-        likeliest = np.argsort(expected)[-CHECKED_TOKENS:]
-        worst = max(worst, float(np.abs(expected[likeliest] - own[likeliest]).max()))
-        if worst > MAX_DIFFERENCE or likeliest[-1] != own.argmax():
-            raise ProofError(
-                "The restored folder does not compute what the GGUF does, so it is not used.",
-                f"The log-probabilities of the next token differ by up to {worst:.2f} nats.",
-                "Convert from the model's original Hugging Face folder, or use llama.cpp.",
-            )
-    return round(worst, 4)
+    expected = next_token_logits(reader, prompts)
+    return round(max(map(require_agreement, expected, found, ["restored folder"] * len(prompts))), 4)
 
 
 def _folder_logits(folder: Path) -> Any:
@@ -288,12 +273,6 @@ def _folder_logits(folder: Path) -> Any:
     network, _ = load_model(folder)
     network.set_dtype(mx.float32)
     return lambda tokens: np.array(network(mx.array([tokens]))[0, -1])
-
-
-def _log_softmax(logits: Any) -> Any:
-    values = np.asarray(logits, dtype=np.float64)
-    values = values - values.max()
-    return values - np.log(np.exp(values).sum())
 
 
 def _require_known(reader: Any, source: Path) -> None:

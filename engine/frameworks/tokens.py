@@ -160,6 +160,28 @@ class FolderTokenizer:
         return template if isinstance(template, str) else None
 
 
+class Tokenized:
+    """The part of a Model that the tokenizer of its folder answers."""
+
+    _tokenizer: FolderTokenizer
+
+    def render(self, messages: tuple[ChatMessage, ...]) -> str:
+        """The conversation as the model's own template renders it."""
+        return self._tokenizer.render(messages)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids, special tokens parsed."""
+        return self._tokenizer.encode(text)
+
+    def count_tokens(self, messages: tuple[ChatMessage, ...]) -> int:
+        """Tokens of the rendered conversation."""
+        return len(self.tokenize(self.render(messages)))
+
+    def stop_tokens(self) -> list[int]:
+        """Ids that end an answer."""
+        return self._tokenizer.stop_tokens()
+
+
 class _Generation(Extension):
     """`{% generation %}` marks the answer for training; here it only stands for what is inside."""
 

@@ -39,12 +39,14 @@ class Case(NamedTuple):
     """How soon an answer stops."""
     stop_prompt_s: float = 1.0
     """How soon reading a prompt stops."""
+    size_error: float = 0.12
+    """How far a predicted size may be off; llama.cpp's own rules are known exactly."""
     tie_nats: float = 1e-6
     """How near two tokens must be for a chat that computes with fewer bits than a score to take the other one."""
 
 
 CASES = {
-    "llamacpp": Case(("Q4_0", "Q8_0"), ("run",), ("run", "convert"), "quantize"),
+    "llamacpp": Case(("Q4_0", "Q8_0"), ("run",), ("run", "convert"), "quantize", size_error=0.02),
     "openvino": Case(
         ("openvino-int4", "openvino-int8"), ("run", "convert"), ("run", "export"), "compress", tie_nats=0.6
     ),
@@ -178,7 +180,9 @@ def test_predicted_size_is_right(converted: dict[str, JobView], framework: str) 
     for precision, view in converted.items():
         size = library.find_artifact(str(view.result["artifact"])).manifest.size_bytes
         entry = catalogue.precisions_of(framework)[precision]
-        assert forecast_size(catalogue, entry, packaged_card()).size_bytes == pytest.approx(size, rel=0.12)
+        assert forecast_size(catalogue, entry, packaged_card()).size_bytes == pytest.approx(
+            size, rel=CASES[framework].size_error
+        )
 
 
 def test_quick_start_has_a_plan(framework: str) -> None:
@@ -367,7 +371,7 @@ def test_cancel_midway(framework: str, packaged: Path, data: Path) -> None:
     job_id = interrupted(framework, f"cancelled-{framework}")
     started = time.monotonic()
     assert jobs.cancel(job_id).status == "cancelled"
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 1.0
     assert not [one for one in library.list_artifacts() if one.manifest.name == f"cancelled-{framework}"]
     jobs.resume(job_id)
     assert wait(job_id).result["artifact"]

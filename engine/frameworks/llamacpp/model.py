@@ -21,6 +21,7 @@ from engine.errors import InputError, ResourceError
 from engine.frameworks.answering import answer, common_prefix
 from engine.frameworks.contract import TokenScore
 from engine.frameworks.llamacpp.log import LogTap
+from engine.frameworks.scoring import require_fit, token_scores
 from engine.frameworks.tokens import PLAIN_STOPS, ChatTemplate
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
@@ -153,12 +154,7 @@ class LlamaModel:
     def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
         """Log-probabilities of tokens[1:], computed in batches so that memory stays at one batch of logits."""
         llm, width = self._llm, int(self._llm.n_vocab())
-        if len(tokens) > self.loaded.context_length:
-            raise InputError(
-                "The text to score does not fit the context.",
-                f"It takes {len(tokens)} tokens; the context holds {self.loaded.context_length}.",
-                "Score it in shorter pieces.",
-            )
+        require_fit(tokens, self.loaded.context_length)
         llm.reset()
         llm._ctx.kv_cache_seq_rm(-1, 0, -1)
         for start in range(0, len(tokens) - 1, SCORE_BATCH):
@@ -166,14 +162,7 @@ class LlamaModel:
             llm._batch.set_batch(batch=batch, n_past=start, logits_all=True)
             llm._ctx.decode(llm._batch)
             flat = np.ctypeslib.as_array(llm._ctx.get_logits(), shape=(len(batch) * width,))
-            logits = flat.reshape(len(batch), width).astype(np.float64)
-            logits -= logits.max(axis=1, keepdims=True)
-            logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-            for row, values in enumerate(logprobs):
-                token = tokens[start + row + 1]
-                best = np.argpartition(values, -top)[-top:]
-                ordered = best[np.argsort(values[best])[::-1]]
-                yield TokenScore(token, float(values[token]), tuple((int(i), float(values[i])) for i in ordered))
+            yield from token_scores(flat.reshape(len(batch), width), tokens[start + 1 : start + 1 + len(batch)], top)
         llm.reset()
 
     def close(self) -> None:

@@ -24,7 +24,8 @@ from engine.errors import InputError, ResourceError
 from engine.frameworks.answering import answer, common_prefix
 from engine.frameworks.contract import TokenScore
 from engine.frameworks.mlx.convert import load_lazily, versions
-from engine.frameworks.tokens import FolderTokenizer
+from engine.frameworks.scoring import require_fit, token_scores
+from engine.frameworks.tokens import FolderTokenizer, Tokenized
 from engine.work.processes import own_memory
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
@@ -37,7 +38,7 @@ PREFILL_STEP_S = 0.4
 """The prompt is computed in pieces that take about this long, so that a stop is heard in between."""
 
 
-class MlxModel:
+class MlxModel(Tokenized):
     """A loaded folder of MLX weights. See engine.frameworks.contract.Model."""
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
@@ -69,22 +70,6 @@ class MlxModel:
             system=f"MLX on {name}: weights stored as {stored}, computed in {computed}",
         )
 
-    def render(self, messages: tuple[ChatMessage, ...]) -> str:
-        """The conversation as the model's own template renders it."""
-        return self._tokenizer.render(messages)
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids, special tokens parsed."""
-        return self._tokenizer.encode(text)
-
-    def count_tokens(self, messages: tuple[ChatMessage, ...]) -> int:
-        """Tokens of the rendered conversation."""
-        return len(self.tokenize(self.render(messages)))
-
-    def stop_tokens(self) -> list[int]:
-        """Ids that end an answer."""
-        return sorted(self._ends)
-
     def generate(
         self, messages: tuple[ChatMessage, ...], options: GenerateOptions, stopped: Callable[[], bool]
     ) -> Iterator[Chunk | Completion]:
@@ -104,23 +89,14 @@ class MlxModel:
 
     def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
         """Log-probabilities of tokens[1:], computed in pieces so that memory stays at one piece of logits."""
-        if len(tokens) > self.loaded.context_length:
-            raise InputError(
-                "The text to score does not fit the context.",
-                f"It takes {len(tokens)} tokens; the context holds {self.loaded.context_length}.",
-                "Score it in shorter pieces.",
-            )
+        require_fit(tokens, self.loaded.context_length)
         cache = make_prompt_cache(self._model)
         for start in range(0, len(tokens) - 1, SCORE_STEP):
             piece = tokens[start : min(start + SCORE_STEP, len(tokens) - 1)]
             with mx.stream(self._stream):
                 logits = self._model(mx.array([piece]), cache=cache)[0].astype(mx.float32)
-                logprobs = np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))
-            for row, values in enumerate(logprobs):
-                token = tokens[start + row + 1]
-                best = np.argpartition(values, -top)[-top:] if top < len(values) else np.arange(len(values))
-                ordered = best[np.argsort(values[best])[::-1]]
-                yield TokenScore(token, float(values[token]), tuple((int(i), float(values[i])) for i in ordered))
+                rows = np.array(logits)
+            yield from token_scores(rows, tokens[start + 1 : start + 1 + len(piece)], top)
         del cache
         mx.clear_cache()
 

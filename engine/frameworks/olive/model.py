@@ -23,7 +23,8 @@ from engine.frameworks.answering import answer, common_prefix
 from engine.frameworks.contract import TokenScore
 from engine.frameworks.olive.providers import Provider, choose_provider
 from engine.frameworks.olive.sampling import Sampler
-from engine.frameworks.tokens import FolderTokenizer
+from engine.frameworks.scoring import require_fit, token_scores
+from engine.frameworks.tokens import FolderTokenizer, Tokenized
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
 DEFAULT_CONTEXT = 4096
@@ -34,7 +35,7 @@ SMALLEST_CHUNK = 2
 SCORE_CHUNK = 128
 
 
-class OnnxModel:
+class OnnxModel(Tokenized):
     """A loaded artifact. See engine.frameworks.contract.Model."""
 
     def __init__(self, folder: Path, options: LoadOptions) -> None:
@@ -69,22 +70,6 @@ class OnnxModel:
             versions={"onnxruntime-genai": og.__version__, "onnxruntime": onnxruntime.__version__},
             system=f"{provider.full_name}, waiting threads {'spin' if spinning else 'sleep'}",
         )
-
-    def render(self, messages: tuple[ChatMessage, ...]) -> str:
-        """The conversation as the model's own template renders it."""
-        return self._tokenizer.render(messages)
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids, special tokens parsed."""
-        return self._tokenizer.encode(text)
-
-    def count_tokens(self, messages: tuple[ChatMessage, ...]) -> int:
-        """Tokens of the rendered conversation."""
-        return len(self.tokenize(self.render(messages)))
-
-    def stop_tokens(self) -> list[int]:
-        """Ids that end an answer."""
-        return self._tokenizer.stop_tokens()
 
     def generate(
         self, messages: tuple[ChatMessage, ...], options: GenerateOptions, stopped: Callable[[], bool]
@@ -157,12 +142,7 @@ class OnnxModel:
 
     def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
         """Log-probabilities of tokens[1:], in chunks, so that memory stays at one chunk of logits."""
-        if len(tokens) > self._context:
-            raise InputError(
-                "The text to score does not fit the context.",
-                f"It takes {len(tokens)} tokens; the context holds {self._context}.",
-                "Score it in shorter pieces.",
-            )
+        require_fit(tokens, self._context)
         self._rewind(0)
         count = len(tokens) - 1
         size = SCORE_CHUNK if count % SCORE_CHUNK != 1 else SCORE_CHUNK - 1  # no token is left alone at the end
@@ -176,8 +156,7 @@ class OnnxModel:
                     f"{len(chunk)} tokens went in and {len(rows)} rows came out.",
                     "Convert it without prune_lm_head.",
                 )
-            for row, token in zip(rows, tokens[start + 1 : start + 1 + len(chunk)], strict=True):
-                yield _score(row, token, top)
+            yield from token_scores(rows, tokens[start + 1 : start + 1 + len(chunk)], top)
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -186,15 +165,6 @@ class OnnxModel:
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed otherwise
-
-
-def _score(row: Any, token: int, top: int) -> TokenScore:
-    values = row.astype(np.float64)
-    values -= values.max()
-    values -= np.log(np.exp(values).sum())
-    best = np.argpartition(values, -top)[-top:]
-    ordered = best[np.argsort(values[best])[::-1]]
-    return TokenScore(token, float(values[token]), tuple((int(i), float(values[i])) for i in ordered))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from engine.downloads import require_disk
 from engine.errors import InputError, ProofError
 from engine.frameworks.contract import Report
-from engine.frameworks.gguf_reference import next_token_logits
+from engine.frameworks.gguf_reference import check_prompts, next_token_logits, require_agreement
 from engine.frameworks.openvino.devices import EXACT
 from engine.frameworks.openvino.files import MODEL_FILES, growth
 from engine.frameworks.openvino.scoring import Scorer
@@ -28,9 +28,6 @@ from engine.models.local import weight_files
 F16_FILE_TYPE = 1
 BUILT_BYTES_PER_SECOND = 60e6
 """16-bit weights built into a model in a second, as measured on two x86-64 cores."""
-CHECKED_TOKENS = 20
-MAX_DIFFERENCE = 0.15
-"""Largest difference allowed in the log-probabilities (nats) of the likeliest tokens: 16-bit rounding stays below."""
 
 
 def convert(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
@@ -160,9 +157,7 @@ def _save_repaired(source: Path, target: Path) -> None:
 
 def _source_logits(readers: list[Any], folder: Path, report: Report) -> tuple[list[list[int]], list[Any]]:
     """Three prompts, and the next token's logits after each, computed from the GGUF as llama.cpp defines it."""
-    tokenizer = FolderTokenizer(folder)
-    prompts = [tokenizer.encode(tokenizer.render(one)) for one in CONVERSATIONS[:2]]
-    prompts.append(tokenizer.encode("The sky is blue and the grass is"))
+    prompts = check_prompts(FolderTokenizer(folder))
     report.stage("Computing the GGUF's own logits", expected_s=10)
     return prompts, next_token_logits(_Joined(readers), prompts)
 
@@ -178,21 +173,13 @@ def _check(folder: Path, prompts: list[list[int]], expected: list[Any], report: 
     model = Scorer(ov.Core(), folder / "openvino_model.xml", "CPU", EXACT)
     worst = 0.0
     for number, (prompt, logits) in enumerate(zip(prompts, expected, strict=True), 1):
-        wanted = np.asarray(logits, dtype=np.float64)
-        wanted -= wanted.max()
-        wanted -= np.log(np.exp(wanted).sum())
-        likeliest = np.argsort(wanted)[-CHECKED_TOKENS:]
-        *_, last = model.score([*prompt, int(likeliest[-1])], top=len(wanted))
-        found = dict(last.top)
-        worst = max(worst, *(abs(found[int(token)] - wanted[token]) for token in likeliest))
-        if worst > MAX_DIFFERENCE:
-            raise ProofError(
-                "The OpenVINO model does not compute what the GGUF does, so it is not used.",
-                f"The log-probabilities of the next token differ by up to {worst:.2f} nats.",
-                "Convert from the model's original Hugging Face folder, or use llama.cpp.",
-            )
+        *_, last = model.score([*prompt, 0], top=len(logits))
+        found = np.empty(len(logits))
+        for token, logprob in last.top:
+            found[token] = logprob
+        worst = max(worst, require_agreement(logits, found, "OpenVINO model"))
         report.progress(number)
-    return float(worst)
+    return worst
 
 
 class _Joined:

@@ -21,7 +21,8 @@ from engine.frameworks.answering import answer, common_prefix
 from engine.frameworks.contract import TokenScore
 from engine.frameworks.openvino.devices import choose_device, properties
 from engine.frameworks.openvino.scoring import Scorer
-from engine.frameworks.tokens import FolderTokenizer
+from engine.frameworks.scoring import require_fit
+from engine.frameworks.tokens import FolderTokenizer, Tokenized
 from engine.models.files import read_json
 from engine.work.processes import default_threads, own_memory
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
@@ -35,7 +36,7 @@ MAX_CONFIG_BYTES = 4 << 20
 NO_TOP_K = 2**31 - 1
 
 
-class OpenVinoModel:
+class OpenVinoModel(Tokenized):
     """A loaded OpenVINO model. See engine.frameworks.contract.Model."""
 
     def __init__(self, folder: Path, options: LoadOptions) -> None:
@@ -73,22 +74,6 @@ class OpenVinoModel:
             system=f"{self._core.get_property(self._device, 'FULL_DEVICE_NAME')}: {', '.join(sorted(capabilities))}",
         )
 
-    def render(self, messages: tuple[ChatMessage, ...]) -> str:
-        """The conversation as the model's own template renders it."""
-        return self._tokenizer.render(messages)
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids, special tokens parsed."""
-        return self._tokenizer.encode(text)
-
-    def count_tokens(self, messages: tuple[ChatMessage, ...]) -> int:
-        """Tokens of the rendered conversation."""
-        return len(self.tokenize(self.render(messages)))
-
-    def stop_tokens(self) -> list[int]:
-        """Ids that end an answer."""
-        return self._ends
-
     def generate(
         self, messages: tuple[ChatMessage, ...], options: GenerateOptions, stopped: Callable[[], bool]
     ) -> Iterator[Chunk | Completion]:
@@ -111,12 +96,7 @@ class OpenVinoModel:
 
     def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
         """Log-probabilities of tokens[1:], computed in pieces so that memory stays at one piece of logits."""
-        if len(tokens) > self.loaded.context_length:
-            raise InputError(
-                "The text to score does not fit the context.",
-                f"It takes {len(tokens)} tokens; the context holds {self.loaded.context_length}.",
-                "Score it in shorter pieces.",
-            )
+        require_fit(tokens, self.loaded.context_length)
         if self._scorer is None:
             self._scorer = Scorer(self._core, self._path, self._device, self._exact)
         return self._scorer.score(tokens, top)

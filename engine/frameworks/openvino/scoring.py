@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.frameworks.contract import TokenScore
+from engine.frameworks.scoring import token_scores
 
 PIECE = 128
 
@@ -31,11 +32,5 @@ class Scorer:
                     "beam_idx": np.zeros(1, dtype=np.int32),
                 }
             )
-            logits = request.get_tensor("logits").data[0].astype(np.float64)
-            logits -= logits.max(axis=1, keepdims=True)
-            logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-            count = min(top, logprobs.shape[1])
-            for token, values in zip(tokens[start + 1 : end + 1], logprobs, strict=True):
-                best = np.argpartition(values, -count)[-count:]
-                ordered = best[np.argsort(values[best])[::-1]]
-                yield TokenScore(token, float(values[token]), tuple((int(i), float(values[i])) for i in ordered))
+            logits = request.get_tensor("logits").data[0]
+            yield from token_scores(logits, tokens[start + 1 : end + 1], top)

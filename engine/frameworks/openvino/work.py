@@ -1,11 +1,13 @@
 """OpenVINO's working half: the step kinds and `load`, for a worker in one of its environments."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from engine.frameworks.contract import Report, StepFunction
+from engine.frameworks.contract import StepFunction
+from engine.frameworks.openvino.compress import compress, quantize
+from engine.frameworks.openvino.convert import convert
+from engine.frameworks.openvino.export import export
 from engine.frameworks.proving import measure, prove, source_tokens
 from engine.work.protocol import LoadOptions
 
@@ -18,34 +20,6 @@ def load(path: Path, options: LoadOptions) -> "OpenVinoModel":
     from engine.frameworks.openvino.model import load as load_model
 
     return load_model(path, options)
-
-
-def convert(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
-    """See engine.frameworks.openvino.convert."""
-    from engine.frameworks.openvino.convert import convert
-
-    return convert(params, scratch, report)
-
-
-def export(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
-    """See engine.frameworks.openvino.export."""
-    from engine.frameworks.openvino.export import export
-
-    return export(params, scratch, report)
-
-
-def compress(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
-    """See engine.frameworks.openvino.compress."""
-    from engine.frameworks.openvino.compress import compress
-
-    return compress(params, scratch, report)
-
-
-def quantize(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
-    """See engine.frameworks.openvino.compress."""
-    from engine.frameworks.openvino.compress import quantize
-
-    return quantize(params, scratch, report)
 
 
 STEPS: dict[str, StepFunction] = {
