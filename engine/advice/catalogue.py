@@ -6,6 +6,7 @@ from msgspec import Struct, field
 
 from engine.advice.datafile import ASSETS, DataFile, reference
 from engine.advice.tree import FRAMEWORKS
+from engine.models.card import ModelCard
 
 FACTS = ("os", "architecture", "cpu_vendor", "accelerator", "api", "board")
 """What a rule may ask of the target, beside the answers to the tree's questions."""
@@ -109,7 +110,7 @@ class MixRule(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Precision(Struct, frozen=True, forbid_unknown_fields=True):
-    """A precision: either a base type with a mix (llama.cpp), or mean bits per weight (the others)."""
+    """A precision: a base type with a mix (llama.cpp), mean bits per weight, or the source's own types kept."""
 
     framework: str
     title: str
@@ -126,6 +127,14 @@ class Precision(Struct, frozen=True, forbid_unknown_fields=True):
     embedding_bits: float = 0.0
     output_bits: float = 0.0
     untied: bool = False
+    keeps: tuple[str, ...] = ()
+    """The GGUF types that are kept as they are, for a precision that quantizes nothing."""
+
+    def suits(self, card: ModelCard) -> bool:
+        """Whether it can be made of this model: one that keeps weights needs a quantized GGUF of types it can keep."""
+        return not self.keeps or (
+            card.quantized and card.format == "gguf" and set(card.weight_types) <= set(self.keeps)
+        )
 
 
 class Catalogue(Struct, frozen=True):
@@ -216,8 +225,10 @@ def _check_precisions(file: DataFile, catalogue: Catalogue) -> None:
         place = ("precisions", name)
         reference(file, entry.framework, FRAMEWORKS, "framework", *place, "framework")
         if not entry.base:
-            if entry.bits <= 0:
-                file.fail("it needs either a base type or bits", *place)
+            if entry.bits <= 0 and not entry.keeps:
+                file.fail("it needs a base type, bits, or the types it keeps", *place)
+            for kept in entry.keeps:
+                reference(file, kept, catalogue.types, "type", *place, "keeps")
             continue
         reference(file, entry.base, catalogue.types, "type", *place, "base")
         reference(file, entry.output, catalogue.types, "type", *place, "output")

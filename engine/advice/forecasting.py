@@ -64,11 +64,12 @@ def forecast(
     context_length: int,
     budget_bytes: int | None = None,
 ) -> tuple[PrecisionForecast, ...]:
-    """Every precision of a framework for this model on this machine, in the catalogue's order."""
+    """Every precision of a framework that suits this model, on this machine, in the catalogue's order."""
     room = measure_room(catalogue, framework, hardware, budget_bytes)
     return tuple(
         _forecast_one(catalogue, name, entry, hardware, card, context_length, room)
         for name, entry in catalogue.precisions_of(framework).items()
+        if entry.suits(card)
     )
 
 
@@ -103,11 +104,11 @@ def _forecast_one(
 ) -> PrecisionForecast:
     size = forecast_size(catalogue, entry, card)
     memory, needed = forecast_memory(catalogue, entry.framework, size.size_bytes, card, context_length)
-    size_basis = (
-        "from the model's tensors by llama.cpp's quantization rules"
-        if entry.base
-        else "mean bits per weight, less certain: fitted to one small model"
-    )
+    size_basis = "mean bits per weight, less certain: fitted to one small model"
+    if entry.base:
+        size_basis = "from the model's tensors by llama.cpp's quantization rules"
+    elif entry.keeps:
+        size_basis = "the model's tensors as they are"
     return PrecisionForecast(
         precision=name,
         title=entry.title,

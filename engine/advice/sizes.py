@@ -65,6 +65,9 @@ def _split_by_bits(
     if group.role == "vector":
         yield _vector(catalogue, card, group)
         return
+    if precision.keeps:
+        yield Part(group.role, precision.title, float(group.size_bytes))
+        return
     bits = precision.bits
     if group.role == "embedding":
         bits = precision.embedding_bits or bits

@@ -78,4 +78,7 @@ def _list_options(options: Namespace) -> int:
     ]
     for line in table(("Option", "Values", "What for"), rows, out().columns) if rows else ():
         out().line(line)
+    for option in known:
+        for line in table((f"In the {option.name}", "What for"), option.parts, out().columns) if option.parts else ():
+            out().line(line)
     return 0

@@ -101,6 +101,8 @@ class Option(Struct, frozen=True):
     default: str = ""
     choices: tuple[str, ...] = ()
     help: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
+    """Where the value is a file that the user writes: the words it may use, each with its meaning."""
 
 
 class Prepared(Struct, frozen=True):

@@ -16,6 +16,7 @@ from engine.models import is_restored, packaged_card, restored_folder
 from engine.models.packaged import packaged_path
 from engine.paths import data_dir
 from engine.work import jobs
+from engine.work.journal import JobView
 
 REAL_DATA = data_dir()  # read before any test turns EDGEWISE_DATA elsewhere
 
@@ -55,6 +56,18 @@ def require_environments(framework: str, *purposes: str) -> None:
         require(read_ready(f"{framework}-{purpose}") is not None, f"no {framework} environment to {purpose}", remedy)
 
 
+def wait(job_id: str, until: tuple[str, ...] = ("done",), timeout_s: float = 300) -> JobView:
+    """The ended job. Fails the test for one that ends otherwise than `until`, or not in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        view = jobs.read_job(job_id)
+        if view.status not in ("queued", "running"):
+            assert view.status in until, view.error
+            return view
+        time.sleep(0.05)
+    pytest.fail(f"job {job_id} did not end: {view.stage}")
+
+
 @pytest.fixture(scope="module")
 def convert_environment(data: Path) -> str:
     """The llamacpp-convert environment, or a skip."""
@@ -77,9 +90,6 @@ def folder(data: Path, packaged: Path) -> Path:
     if not is_restored(target):
         plan = make_plan(packaged_card(), "mlx", "mlx-8bit", probe())
         steps = tuple(step for step in plan.steps if step.kind == "restore")
-        job_id = jobs.submit(msgspec.structs.replace(plan, steps=steps))
-        deadline = time.monotonic() + 300
-        while jobs.read_job(job_id).status in ("queued", "running") and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait(jobs.submit(msgspec.structs.replace(plan, steps=steps)))
     assert is_restored(target)
     return target

@@ -21,7 +21,7 @@ from engine.work import jobs
 from engine.work.client import WorkerClient
 from engine.work.journal import JobView, JournalReader
 from engine.work.protocol import ChatMessage, GenerateOptions, LoadOptions, Progress, StageStarted
-from tests.frameworks.conftest import require_environments
+from tests.frameworks.conftest import require_environments, wait
 
 pytestmark = pytest.mark.framework
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
@@ -70,17 +70,6 @@ def framework(request: pytest.FixtureRequest, data: Path) -> str:
     name = str(request.param)
     require_environments(name, *CASES[name].purposes)
     return name
-
-
-def wait(job_id: str, until: tuple[str, ...] = ("done",), timeout_s: float = 300) -> JobView:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        view = jobs.read_job(job_id)
-        if view.status not in ("queued", "running"):
-            assert view.status in until, view.error
-            return view
-        time.sleep(0.05)
-    pytest.fail(f"job {job_id} did not end: {view.stage}")
 
 
 def conversion(framework: str, precision: str, name: str = "") -> str:

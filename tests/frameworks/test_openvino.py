@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from engine import frameworks
+from engine import frameworks, library
 from engine.errors import InputError, ResourceError, UsageError
 from engine.frameworks.openvino import FRAMEWORK
 from engine.frameworks.openvino.settings import dividing_sizes
 from engine.frameworks.openvino.support import require_supported
 from engine.hardware import probe
+from engine.models import packaged_card, read_card
 from engine.models.card import ModelCard
 from engine.models.gguf import GgufHeader, Tensor
-from engine.models.packaged import packaged_card
+from engine.work import jobs
+from tests.frameworks.conftest import require_environments, wait
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +57,60 @@ def test_reference_is_not_compressed() -> None:
     found = steps(packaged_card(), FRAMEWORK.reference)
     assert "compress" not in found
     assert found["convert"].params["output"] == found["prove"].params["output"]
+
+
+def kept_card(kind: str) -> ModelCard:
+    weights = tuple(structs.replace(group, type=kind) for group in packaged_card().weights)
+    return structs.replace(packaged_card(), weights=weights)
+
+
+def test_weights_of_a_gguf_are_kept_where_genai_keeps_them_exactly() -> None:
+    found = steps(kept_card("Q8_0"), "openvino-gguf")
+    assert found["convert"].params["kept"]
+    assert found["convert"].params["output"] == found["prove"].params["output"]
+    assert "compress" not in found
+
+
+@pytest.mark.parametrize(
+    ("card", "why"),
+    [
+        (packaged_card(), "Q4_1"),
+        (kept_card("Q5_0"), "Q5_0"),
+        (structs.replace(kept_card("F16"), quantized=False), "not quantized yet"),
+    ],
+)
+def test_weights_that_would_change_are_not_kept(card: ModelCard, why: str) -> None:
+    with pytest.raises(InputError, match="cannot keep") as refused:
+        steps(card, "openvino-gguf")
+    assert why in refused.value.why
+
+
+@pytest.mark.framework
+def test_kept_weights_compute_what_the_gguf_does(packaged: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEWISE_DATA", str(data))
+    require_environments("llamacpp", "run")
+    require_environments("openvino", "run", "convert")
+    made = wait(jobs.submit(frameworks.make_plan(packaged_card(), "llamacpp", "Q4_0", probe())))
+    gguf = library.find_artifact(str(made.result["artifact"])).model_path
+    kept = wait(jobs.submit(frameworks.make_plan(read_card(gguf), "openvino", "openvino-gguf", probe())))
+    manifest = library.find_artifact(str(kept.result["artifact"])).manifest
+    assert manifest.size_bytes < 1.1 * gguf.stat().st_size
+    events = (jobs.job_folder(kept.id) / "events.jsonl").read_text(encoding="utf-8")
+    assert "computes what the GGUF does" in events
+
+
+def test_precision_that_keeps_weights_is_advised_for_quantized_files_only() -> None:
+    from engine.advice import load_catalogue, load_tree, recommend
+
+    def advised(card: ModelCard) -> tuple[str | None, set[str]]:
+        found = recommend(load_tree(), load_catalogue(), probe(), {}, card, framework="openvino")
+        return found.precision, {row.precision for row in found.precisions}
+
+    chosen, listed = advised(kept_card("Q8_0"))
+    assert chosen == "openvino-gguf"
+    assert "openvino-gguf" in listed
+    assert "openvino-gguf" not in advised(packaged_card())[1]
+    assert "openvino-gguf" not in advised(folder_card())[1]
 
 
 def test_static_quantization_is_calibrated() -> None:

@@ -9,7 +9,7 @@ from engine.advice.records import Cost, Estimate, Step
 from engine.errors import InputError
 from engine.frameworks.contract import Environment, Option
 from engine.frameworks.describing import ReadyMade, output_name, prove_step
-from engine.frameworks.olive.recipes import PROVIDERS, provider_of, read_recipe
+from engine.frameworks.olive.recipes import PROVIDERS, Pass, passes, provider_of, read_recipe
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 
@@ -109,7 +109,7 @@ class Olive(ReadyMade, frozen=True):
         own = structs.replace
         match precision:
             case "olive-recipe":
-                return (RECIPE,)
+                return (own(RECIPE, parts=tuple(map(_told, passes().values()))),)
             case "olive-fp16":
                 gpus = tuple(name for name in PROVIDERS if name != "cpu")
                 return (own(PROVIDER, default="cuda", choices=gpus), own(SHARE, default="no"))
@@ -181,6 +181,11 @@ class Olive(ReadyMade, frozen=True):
             return Estimate(None, "the configuration does not give the size of the key/value cache")
         basis = f"{size.basis}, key/value cache of {context_length} tokens in 32 bits, 190 MB"
         return Estimate(size.value + cache + 190e6, basis)
+
+
+def _told(one: Pass) -> tuple[str, str]:
+    needs = f" Not here: it needs {', '.join(one.needs)}." if one.needs else ""
+    return one.name, one.purpose + needs
 
 
 def _in_memory(size: Estimate, precision: str) -> Estimate:

@@ -22,8 +22,10 @@ _PROOF = "from engine.frameworks.openvino.proof import {0}; {0}()"
 RUN = Environment("openvino-run", "run", "openvino-run.txt", _PROOF.format("prove"))
 CONVERT = Environment("openvino-convert", "convert", "openvino-convert.txt", _PROOF.format("prove_compression"))
 EXPORT = Environment("openvino-export", "export", "openvino-export.txt", _PROOF.format("prove_export"))
+KEPT = "openvino-gguf"
 OPTIONS: dict[str, tuple[Option, ...]] = {
     "openvino-int4": INT4,
+    KEPT: (),
     "openvino-int8": INT8,
     "openvino-int8-static": STATIC,
     "openvino-fp16": (),
@@ -57,8 +59,10 @@ class OpenVino(ReadyMade, frozen=True):
         if precision not in OPTIONS:
             raise InputError(f"OpenVINO has no precision {precision!r}.", "", f"Choose one of {', '.join(OPTIONS)}.")
         _require_known(card)
-        steps = self._from_gguf(card) if card.format == "gguf" else self._from_folder(card)
-        if precision != REFERENCE:
+        if precision == KEPT:
+            _require_kept(card)
+        steps = self._from_gguf(card, precision) if card.format == "gguf" else self._from_folder(card)
+        if precision not in (REFERENCE, KEPT):
             steps.append(self._compression(card, precision, wishes, steps[0].environment))
         memory = self._memory(card, _size(card, precision), precision == REFERENCE, 1024)
         time_s = Estimate(6 + card.parameters * 60e-9, "two loads, 100 tokens of prompt, 32 of answer, as measured")
@@ -79,19 +83,36 @@ class OpenVino(ReadyMade, frozen=True):
         basis = f"the file {words}, key/value cache of {context_length} tokens, 250 MB"
         return Estimate(size_bytes * factor + cache + RUN_BYTES, basis)
 
-    def _from_gguf(self, card: ModelCard) -> list[Step]:
-        half = card.parameters * 2
+    def _from_gguf(self, card: ModelCard, precision: str) -> list[Step]:
+        half, kept = card.parameters * 2, precision == KEPT
+        cost = Cost(
+            disk_bytes=Estimate(2 * half, "a 16-bit GGUF and the model, two bytes a parameter each"),
+            peak_memory_bytes=Estimate(250e6 + half * 6.3, "270 MB took 2.0 GB while the model was checked"),
+            time_s=Estimate(4 + half / 20e6, "270 MB took 15 to 21 s on two x86-64 cores"),
+        )
+        if kept:
+            memory = 250e6 + half * 2 + card.size_bytes * 3.3
+            cost = Cost(
+                disk_bytes=Estimate(card.size_bytes, "the weights as they are"),
+                peak_memory_bytes=Estimate(
+                    memory, "145 MB took 1.25 GB, 92 MB took 1.1 GB while the model was checked"
+                ),
+                time_s=Estimate(4 + half / 20e6, "SmolLM2-135M took 14 to 21 s on two x86-64 cores"),
+            )
         return [
             _work(
                 "convert",
-                "Build the 16-bit OpenVINO model from the GGUF",
+                "Build an OpenVINO model of the GGUF's own weights"
+                if kept
+                else "Build the 16-bit OpenVINO model from the GGUF",
                 CONVERT,
-                {"source": card.path, "output": output_name(self, REFERENCE), "parameters": card.parameters},
-                Cost(
-                    disk_bytes=Estimate(2 * half, "a 16-bit GGUF and the model, two bytes a parameter each"),
-                    peak_memory_bytes=Estimate(250e6 + half * 6.3, "270 MB took 2.0 GB while the model was checked"),
-                    time_s=Estimate(4 + half / 20e6, "270 MB took 15 to 21 s on two x86-64 cores"),
-                ),
+                {
+                    "source": card.path,
+                    "output": output_name(self, KEPT if kept else REFERENCE),
+                    "parameters": card.parameters,
+                    "kept": kept,
+                },
+                cost,
             )
         ]
 
@@ -171,6 +192,24 @@ def _size(card: ModelCard, precision: str) -> float:
 
 def _work(kind: str, title: str, environment: Environment, params: dict[str, Any], cost: Cost) -> Step:
     return Step(kind, kind, title, environment.name, params, cost, module="engine.frameworks.openvino.work")
+
+
+def _require_kept(card: ModelCard) -> None:
+    """Raise InputError for weights that GenAI cannot take from a GGUF as they are."""
+    from engine.advice.catalogue import load_catalogue
+
+    entry = load_catalogue().precisions[KEPT]
+    if entry.suits(card):
+        return
+    others = sorted(set(card.weight_types) - set(entry.keeps))
+    why = f"It has weights of type {', '.join(others)}." if others else "Its weights are not quantized yet."
+    if card.format != "gguf":
+        why = "It is not a GGUF."
+    raise InputError(
+        f"OpenVINO cannot keep the weights of {card.name} as they are.",
+        f"{why} Weights of a quantized GGUF can be kept if they are {', '.join(entry.keeps)}.",
+        "Choose another precision, for example openvino-int4.",
+    )
 
 
 def _require_known(card: ModelCard) -> None:

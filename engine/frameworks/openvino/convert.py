@@ -1,11 +1,11 @@
-"""A GGUF made an OpenVINO model with 16-bit weights, without torch; runs in the openvino-convert environment.
+"""A GGUF made an OpenVINO model, without torch; runs in the openvino-convert environment.
 
-The weights are dequantized into an F16 GGUF, GenAI builds the model and the tokenizer from that, and the result has to
-compute what the GGUF computes.
+The weights are dequantized into an F16 GGUF, or kept as they are; GenAI builds the model and the tokenizer from that,
+and the result has to compute what the GGUF computes.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,10 @@ BUILT_BYTES_PER_SECOND = 60e6
 
 
 def convert(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
-    """GGUF → a folder with openvino_model.xml in F16, OpenVINO's tokenizer, and the Hugging Face tokenizer files.
+    """GGUF → a folder with openvino_model.xml, OpenVINO's tokenizer, and the Hugging Face tokenizer files.
 
-    params: source (GGUF), output (folder in scratch), parameters (count). Result: {"folder", "expected": what GenAI's
+    params: source (GGUF), output (folder in scratch), parameters (count), kept (True: the GGUF's own quantized weights,
+    else F16). Result: {"folder", "expected": what GenAI's
     own tokenizer makes of the fixed conversations, "recipe"}.
     """
     from gguf import GGUFReader
@@ -44,22 +45,37 @@ def convert(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[st
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         require_supported(read_gguf(source), source.name)
-        require_disk(scratch, 4 * int(params["parameters"]))
+        parts = weight_files(source)
+        kept = bool(params["kept"])
+        require_disk(scratch, source.stat().st_size if kept else 4 * int(params["parameters"]))
         report.stage("Reading the GGUF", expected_s=3)
-        readers = [GGUFReader(part) for part in weight_files(source)]
+        readers = [GGUFReader(part) for part in parts]
         write_tokenizer(source, partial, readers[0])
         write_config(readers[0], partial)
         prompts, logits = _source_logits(readers, partial, report)
-        half = scratch / f"{output.name}.building" / "model.gguf"
-        shutil.rmtree(half.parent, ignore_errors=True)
-        half.parent.mkdir()
-        dequantize_file(readers, half, report)
-        _build(half, partial, report)
-        shutil.rmtree(half.parent)
+        read = scratch / f"{output.name}.building" / "model.gguf"
+        shutil.rmtree(read.parent, ignore_errors=True)
+        read.parent.mkdir()
+        if kept:
+            _require_whole(parts)
+            read.symlink_to(source.resolve())
+        else:
+            dequantize_file(readers, read, report)
+        _build(read, partial, report)
+        shutil.rmtree(read.parent)
         difference = _check(partial, prompts, logits, report)
         report.note(f"The OpenVINO model computes what the GGUF does, within {difference:.4f} nats.")
         partial.rename(output)
     return {"folder": str(output), "expected": _expected(output), "recipe": {"built_by": "GenAI's GGUF reader"}}
+
+
+def _require_whole(parts: Sequence[Path]) -> None:
+    if len(parts) > 1:
+        raise InputError(
+            "GenAI reads only a GGUF of one file as it is.",
+            f"This one has {len(parts)} parts.",
+            "Choose another precision: for those Edgewise joins the parts.",
+        )
 
 
 def dequantize_file(readers: list[Any], target: Path, report: Report) -> None:

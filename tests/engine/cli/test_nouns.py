@@ -272,3 +272,18 @@ class TestQuickstart:
         lines = comparison_lines([{"precision": "F16", "size_bytes": None}, {"precision": "Q4_0"}], 20)
         assert all(cells(line) <= 20 for line in lines)
         assert "Size: unknown" in lines
+
+
+class TestOptions:
+    def test_what_a_recipe_may_use_is_listed_with_what_it_is_for(self, capsys) -> None:
+        asked = ("convert", "smollm2", "--framework", "olive", "--precision", "olive-recipe", "--list-options")
+        status, shown, _ = run(capsys, *asked)
+        assert status == 0
+        assert "recipe=" in shown
+        assert any(line.startswith("ModelBuilder ") for line in shown.splitlines())
+
+    def test_json_has_every_option_with_its_default(self, capsys) -> None:
+        asked = ("convert", "smollm2", "--framework", "openvino", "--precision", "openvino-int4", "--list-options")
+        _, shown, _ = run(capsys, *asked, "--json")
+        options = {option["name"]: option for option in json.loads(shown)["options"]}
+        assert options["group_size"]["default"] == "auto"
