@@ -25,6 +25,10 @@ class Settings(Struct):
     model: str = ""
     framework: str = ""
     precision: str = ""
+    options: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Precision → option → the user's own value; defaults are never stored."""
+    model_folders: list[str] = field(default_factory=list)
+    """Folders that the user keeps models in, beside those that Edgewise looks through by itself."""
     job: str = ""
     screen: str = ""
     """The screen that was open last, to return to."""
@@ -54,6 +58,18 @@ def load_settings() -> tuple[Settings, str]:
         except OSError:
             aside = path
         return Settings(), f"The settings were broken ({error}); the defaults are in use. The file is kept as {aside}."
+
+
+def model_folders() -> list[str]:
+    """The folders in the settings that models are looked for in; none where the settings cannot be read."""
+    try:
+        return msgspec.json.decode(settings_path().read_bytes(), type=_ModelFolders).model_folders
+    except (OSError, ValueError, RecursionError):
+        return []
+
+
+class _ModelFolders(Struct):
+    model_folders: list[str] = field(default_factory=list)
 
 
 def save_settings(settings: Settings) -> None:

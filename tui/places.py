@@ -98,13 +98,15 @@ def _precision(settings: "Settings", machine: "Hardware | None") -> Build:
 
 def _plan(settings: "Settings", machine: "Hardware | None") -> Build:
     from engine import frameworks, models
+    from tui.screens.options import own_values
     from tui.screens.plan import PlanScreen
 
     if not (settings.framework and settings.precision):
         raise UsageError("There is no plan yet.", "", "Choose a model and a precision first.")
     machine = machine or _probe()
     card = _chosen(settings) or models.packaged_card()
-    plan = frameworks.make_plan(card, settings.framework, settings.precision, machine)
+    wishes = own_values(frameworks.get(settings.framework), settings.precision, settings)
+    plan = frameworks.make_plan(card, settings.framework, settings.precision, machine, wishes=wishes)
     return partial(PlanScreen, plan, machine)
 
 

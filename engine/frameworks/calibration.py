@@ -1,5 +1,6 @@
 """Calibration text: what a model is shown so that quantization learns which of its weights matter."""
 
+import os
 from pathlib import Path
 
 from engine.errors import InputError
@@ -9,14 +10,19 @@ OURS = "ours"
 MAX_BYTES = 64 << 20
 
 
+def settle_calibration(path: str) -> str:
+    """What stands in a plan: "ours", or the path made good in any folder."""
+    return path if path == OURS else os.path.abspath(os.path.expanduser(path))
+
+
 def read_calibration(path: str) -> list[str]:
     """The lines of a calibration text that are not empty; "ours" is the text that comes with Edgewise.
 
     Raises InputError for a file that is missing, not text, or too short to calibrate with.
     """
-    file = ASSETS / "calibration.txt" if path == OURS else Path(path).expanduser()
+    file = ASSETS / "calibration.txt" if path == OURS else Path(settle_calibration(path))
     remedy = "Name a UTF-8 text of at least two lines that is like what the model will read, or take “ours”."
-    if not file.is_file():
+    if not os.path.isfile(file):  # unlike Path's own, False also for a name that is too long
         raise InputError(f"There is no calibration text {file}.", "", remedy)
     if file.stat().st_size > MAX_BYTES:
         raise InputError(f"{file.name} is too large to calibrate with.", f"More than {MAX_BYTES >> 20} MB.", remedy)

@@ -150,6 +150,16 @@ def test_calibration_text_is_looked_at_first(tmp_path: Path) -> None:
         steps(packaged_card(), "openvino-int8-static", calibration=str(binary))
 
 
+def test_calibration_text_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(tmp_path, "own.txt").write_text("One line.\nAnother line.\n")
+    monkeypatch.chdir(tmp_path)
+    found = steps(packaged_card(), "openvino-int4", awq="yes", calibration="own.txt")
+    assert found["compress"].params["calibration"] == str(tmp_path / "own.txt")
+    for impossible in ("x" * 300, "~nobody-at-all/text.txt"):
+        with pytest.raises(InputError, match="no calibration text"):
+            steps(packaged_card(), "openvino-int4", awq="yes", calibration=impossible)
+
+
 def test_short_calibration_text_is_refused_before_the_work() -> None:
     from engine.frameworks.openvino.calibration import read_samples
 

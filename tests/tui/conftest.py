@@ -26,6 +26,8 @@ class World:
         self.machine = samples.MACHINE
         self.cards = [samples.CARD, samples.FOLDER]
         self.plan = samples.PLAN
+        self.framework = ""
+        """Whose precisions are shown; "" for the samples'."""
         self.jobs: dict[str, JobView] = {}
         self.artifacts = [samples.ARTIFACT, samples.OTHER]
         self.problems: list[str] = []
@@ -45,10 +47,13 @@ class World:
     def recommend(
         self, tree: Any, catalogue: Any, machine: Any, answers: Mapping[str, str], card: ModelCard | None, **rest: Any
     ) -> Any:
-        return samples.recommend(answers, card)
+        found = samples.recommend(answers, card)
+        return samples.with_precisions_of(self.framework, found) if self.framework and card else found
 
-    def make_plan(self, card: ModelCard, framework: str, precision: str, machine: Any, *rest: Any) -> Any:
-        self.calls.append(("plan", card.name, framework, precision))
+    def make_plan(
+        self, card: ModelCard, framework: str, precision: str, machine: Any, *rest: Any, wishes: Mapping[str, str]
+    ) -> Any:
+        self.calls.append(("plan", card.name, framework, precision, *(f"{key}={wishes[key]}" for key in wishes)))
         return self.plan
 
     def quickstart_plan(self, framework: str, precision: str, machine: Any, prompt: str) -> Any:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from engine import frameworks
 from engine.advice.catalogue import Catalogue, Weights
 from engine.advice.records import (
     Answer,
@@ -222,6 +225,13 @@ def recommend(answers: Mapping[str, str], card: ModelCard | None = None) -> Reco
         context_length=4096,
         chosen="llamacpp",
     )
+
+
+def with_precisions_of(framework: str, found: Recommendation) -> Recommendation:
+    """The same advice with another framework's own precisions, less those that a recipe decides."""
+    names = [name for name in frameworks.get(framework).precisions() if not name.endswith("-recipe")]
+    forecasts = [_forecast(name, "low", 4.5, 100, None, 0.03, "good") for name in names]
+    return replace(found, chosen=framework, precision=forecasts[0].precision, precisions=tuple(forecasts))
 
 
 ARTIFACT = Artifact(

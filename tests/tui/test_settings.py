@@ -24,7 +24,16 @@ def test_nothing_stored_gives_the_defaults() -> None:
 
 def test_comes_back_as_it_was_stored(data: Path) -> None:
     stored = Settings(
-        "light", True, {"app.help": "f2"}, {"priority": "speed"}, "/m.gguf", "llamacpp", "Q8_0", "j", "plan"
+        theme="light",
+        low_bandwidth=True,
+        keys={"app.help": "f2"},
+        answers={"priority": "speed"},
+        model="/m.gguf",
+        framework="olive",
+        precision="olive-int4",
+        options={"olive-int4": {"group_size": "64"}},
+        job="j",
+        screen="plan",
     )
     save_settings(stored)
     assert load_settings() == (stored, "")

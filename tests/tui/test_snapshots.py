@@ -19,6 +19,10 @@ SIZES = [(80, 24), (120, 40)]
 both_sizes = pytest.mark.parametrize("size", SIZES, ids=["80x24", "120x40"])
 
 
+SOME_OPTIONS = ("o", "enter", "down", "down", "enter", "down")
+"""Keys that open the options, set the first and go to the second."""
+
+
 def show(place: str, *keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
     """Open a place and press keys before the picture is taken."""
 
@@ -67,6 +71,19 @@ class TestModelAndPrecision:
     def test_precision(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
         assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("precision"))
 
+    def test_options(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        world.framework = "mlx"
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("precision", *SOME_OPTIONS))
+
+    def test_choices(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        world.framework = "mlx"
+        keys = (*SOME_OPTIONS, "enter", "down")
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("precision", *keys))
+
+    def test_words_of_a_recipe(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
+        world.framework = "olive"
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("precision", "end", "o"))
+
     def test_plan(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
         assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("quickstart"))
 
@@ -96,6 +113,11 @@ class TestOtherLooks:
         monkeypatch.setenv("NO_COLOR", "1")
         world.add_job(samples.job("running"))
         assert snap_compare(EdgewiseApp(), terminal_size=(80, 24), run_before=show(place))
+
+    def test_options_without_colour(self, world: World, monkeypatch: pytest.MonkeyPatch, snap_compare: Any) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")
+        world.framework = "mlx"
+        assert snap_compare(EdgewiseApp(), terminal_size=(80, 24), run_before=show("precision", *SOME_OPTIONS))
 
     def test_light(self, world: World, snap_compare: Any) -> None:
         app = EdgewiseApp()

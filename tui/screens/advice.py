@@ -124,7 +124,8 @@ What the makers claim is marked as a claim.
             mark = Content("● " if option.id == now else "  ")
             choices.append((option.id, Content.assemble(mark, (f"{option.title:<34}", "bold"), f"→ {title}{leads}")))
         text = lines(strong(question.title), muted(question.why))
-        self.app.push_screen(Dialog(text, choices, now, amount=question.amount), lambda value: self._answer(key, value))
+        entry = "or an amount of your own: 3 GiB" if question.amount else ""
+        self.app.push_screen(Dialog(text, choices, now, entry=entry), lambda value: self._answer(key, value))
 
     def _answer(self, key: str, value: str | None) -> None:
         if value is None:

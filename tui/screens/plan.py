@@ -12,6 +12,7 @@ from textual.widgets import OptionList, Static
 
 from engine.advice.records import Cost, Estimate
 from engine.text import human_bytes
+from tui.screens.options import differences
 from tui.screens.page import Page
 from tui.widgets.cells import caution, duration, good, heading, lines, muted, plain, size, strong
 from tui.widgets.table import Column, Row, Table, row
@@ -52,6 +53,8 @@ s starts the plan as a job. The job runs by itself: you may leave this screen, q
     def body(self) -> ComposeResult:
         """Title, steps with the total, and the basis of one step."""
         yield Static(strong(self.plan.title), classes="line")
+        if options := chosen_options(self.plan):
+            yield Static(Content.assemble(muted("With "), plain(options)), id="chosen", classes="lines")
         yield Static(self._room(), id="room", classes="lines")
         yield Table(COLUMNS, empty="The plan has no steps: nothing is left to do.", id="steps")
         with VerticalScroll(id="basis", classes="scroll"):
@@ -114,6 +117,14 @@ s starts the plan as a job. The job runs by itself: you may leave this screen, q
         if needed.value > free:
             return caution(f"The disk has {human_bytes(free)} free, less than the {human_bytes(needed.value)} needed.")
         return muted(f"{human_bytes(free)} are free on the disk. A prediction has ~ before it.")
+
+
+def chosen_options(plan: "Plan") -> str:
+    """What the conversion is set to, where that is not the default: "group_size=64, awq=yes"."""
+    from engine import frameworks
+
+    recipe = next((step.params.get("recipe") for step in plan.steps if step.kind == "publish"), None)
+    return differences(frameworks.get(plan.framework), plan.precision, recipe) if recipe else ""
 
 
 def total_cost(steps: "Iterable[Step]") -> Cost:

@@ -10,13 +10,18 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import OptionList, Static
 
+from engine.errors import InputError, UsageError
 from engine.text import human_bytes
+from tui.screens.options import OptionsScreen, differences, needed, own_values
 from tui.screens.page import Page
 from tui.widgets.cells import approximate, bad, caution, good, heading, lines, muted, plain, size, strong
 from tui.widgets.table import Column, Row, Table, row
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engine.advice.records import Estimate, Plan, PrecisionForecast, Recommendation
+    from engine.frameworks.contract import Option
     from engine.hardware.facts import Hardware, Throughput
     from engine.models.card import ModelCard
 
@@ -47,16 +52,29 @@ Some tensors cannot be stored in every precision because their rows do not divid
 
 b measures this machine's memory for two seconds, so that speeds can be predicted.
 
+Where a file of your own decides, nothing can be predicted, and "?" stands for all of it.
+
+o opens the options of the row under the cursor: what may be set for a conversion to that precision. The numbers here
+are those of the defaults.
+
 Enter makes a plan from the row under the cursor. Nothing is downloaded or written before you start the plan.
 """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("b", "measure", "Measure", id="precision.measure")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("o", "options", "Options", id="precision.options"),
+        Binding("b", "measure", "Measure", id="precision.measure"),
+    ]
 
     def __init__(self, machine: "Hardware", card: "ModelCard", recommendation: "Recommendation") -> None:
+        from engine import frameworks
+
         super().__init__()
         self.machine, self.card, self.recommendation = machine, card, recommendation
-        self.framework = recommendation.chosen
+        self.framework = frameworks.get(recommendation.chosen)
         self._forecasts = {forecast.precision: forecast for forecast in recommendation.precisions}
+        others = (name for name in self.framework.precisions() if name not in self._forecasts)
+        self._own = {name: option for name in others if (option := needed(self.framework, name))}
+        """Precisions that a file of the user's own decides, with the option that names it: nothing can be forecast."""
 
     def body(self) -> ComposeResult:
         """What is being decided, the table, the basis of one row."""
@@ -71,28 +89,27 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
     def on_mount(self) -> None:
         """Fill the table and put the cursor on what was chosen before, or on the recommended row."""
         table = self.query_one(Table)
-        table.update([_row(forecast) for forecast in self.recommendation.precisions])
+        own = [_own_row(name, option) for name, option in self._own.items()]
+        table.update([*map(_row, self.recommendation.precisions), *own])
         before = self.edgewise.settings.precision
-        table.select(before if before in self._forecasts else self.recommendation.precision)
+        table.select(before if before in {**self._forecasts, **self._own} else self.recommendation.precision)
         table.options.focus()
-        if not self.recommendation.fits:
-            routes = [Content(f"  {route.title}: {route.reason}") for route in self.recommendation.smaller_routes]
-            self.say(lines(caution("No precision of this model fits the memory of this machine."), *routes))
+        self._say_what_fits()
+
+    def on_screen_resume(self) -> None:
+        """Show the options as they are now."""
+        super().on_screen_resume()
+        self._show_basis(self.query_one(Table).key or "")
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Show what the numbers of this row are based on."""
-        if forecast := self._forecasts.get(event.option_id or ""):
-            warnings = self.recommendation.warnings if forecast.recommended else ()
-            text = lines(basis(forecast), *(caution(warning) for warning in warnings))
-            self.query_one("#basis Static", Static).update(text)
+        self._show_basis(event.option_id or "")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Make a plan for this row; one that does not fit asks first."""
         forecast = self._forecasts.get(event.option_id or "")
-        if forecast is None:
-            return
-        if forecast.fits:
-            self._make_plan(forecast.precision)
+        if forecast is None or forecast.fits:
+            self._make_plan(event.option_id or "")
             return
         from tui.screens.dialog import Dialog
 
@@ -104,6 +121,17 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
         self.app.push_screen(
             Dialog(question, choices), lambda key: self._make_plan(forecast.precision) if key == "go" else None
         )
+
+    def action_options(self) -> None:
+        """Open the options of the row under the cursor, if there are any."""
+        precision = self.query_one(Table).key
+        if precision is None:
+            return
+        if not self.framework.options(precision):
+            self.say(f"{precision} has no options: {self.framework.title} leaves nothing to set.")
+            return
+        self._say_what_fits()
+        self.app.push_screen(OptionsScreen(self.framework, precision, partial(self._plan, precision)))
 
     def action_measure(self) -> None:
         """Measure for two seconds, then predict again."""
@@ -117,12 +145,53 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
         app.pop_screen()
         app.go(self.PLACE)
 
-    def _make_plan(self, precision: str) -> None:
+    def _say_what_fits(self) -> None:
+        if self.recommendation.fits:
+            self.say()
+            return
+        routes = [Content(f"  {route.title}: {route.reason}") for route in self.recommendation.smaller_routes]
+        self.say(lines(caution("No precision of this model fits the memory of this machine."), *routes))
+
+    def _show_basis(self, precision: str) -> None:
+        if forecast := self._forecasts.get(precision):
+            warnings = self.recommendation.warnings if forecast.recommended else ()
+            told = lines(basis(forecast, self._told_options(precision)), *map(caution, warnings))
+        elif option := self._own.get(precision):
+            told = own_basis(precision, option, self._told_options(precision))
+        else:
+            return
+        self.query_one("#basis Static", Static).update(told)
+
+    def _told_options(self, precision: str) -> str:
+        """The options on one line; "" for a precision that has none."""
+        told = differences(self.framework, precision, self._wishes(precision))
+        if option := self._own.get(precision):
+            return told or f"{option.title} not set yet, o sets it"
+        if not self.framework.options(precision):
+            return ""
+        return f"{told}; the numbers are for the defaults" if told else "as by default, o changes them"
+
+    def _wishes(self, precision: str) -> dict[str, str]:
+        return own_values(self.framework, precision, self.edgewise.settings)
+
+    def _plan(self, precision: str, wishes: "Mapping[str, str]") -> "Plan":
         from engine import frameworks
 
-        self.edgewise.remember(framework=self.framework, precision=precision)
-        task = partial(frameworks.make_plan, self.card, self.framework, precision, self.machine)
-        self.in_thread(task, self._show_plan, "Working out the plan…")
+        return frameworks.make_plan(self.card, self.framework.name, precision, self.machine, wishes=wishes)
+
+    def _make_plan(self, precision: str) -> None:
+        self.edgewise.remember(framework=self.framework.name, precision=precision)
+        self.in_thread(partial(self._plan_as_set, precision), self._show_plan, "Working out the plan…")
+
+    def _plan_as_set(self, precision: str) -> "Plan":
+        """The plan with the user's options; an error that they may have caused, or may mend, leads to them."""
+        wishes = self._wishes(precision)
+        try:
+            return self._plan(precision, wishes)
+        except (InputError, UsageError) as error:
+            if wishes or needed(self.framework, precision):
+                error.remedy = f"{error.remedy} Here, the key o opens the options.".strip()
+            raise
 
     def _show_plan(self, plan: "Plan") -> None:
         from tui.screens.plan import PlanScreen
@@ -153,8 +222,24 @@ def _row(forecast: "PrecisionForecast") -> Row:
     )
 
 
-def basis(forecast: "PrecisionForecast") -> Content:
-    """Where each number of a row comes from."""
+def _own_row(precision: str, option: "Option") -> Row:
+    unknown = muted("?")
+    words = plain(f"what your {option.title} makes")
+    return row(precision, strong(precision), muted("own"), *[unknown] * 4, words, muted("–"), unknown)
+
+
+def own_basis(precision: str, option: "Option", options: str) -> Content:
+    """What a row is that a file of the user's own decides."""
+    why = f"Your {option.title} decides what it makes, so nothing can be predicted. The result is proven all the same."
+    return lines(heading(f"What {precision} is based on"), _options_line(options), why)
+
+
+def _options_line(text: str) -> Content:
+    return Content.assemble(("Options   ", "$foreground-muted"), plain(text))
+
+
+def basis(forecast: "PrecisionForecast", options: str = "") -> Content:
+    """The options of a row, and where each of its numbers comes from."""
 
     def told(label: str, estimate: "Estimate") -> Content:
         origin = "measured" if estimate.measured else "predicted" if estimate.value is not None else "unknown"
@@ -164,6 +249,7 @@ def basis(forecast: "PrecisionForecast") -> Content:
 
     found = [
         heading(f"What {forecast.title or forecast.precision} is based on"),
+        *([_options_line(options)] if options else []),
         told("Size", forecast.size_bytes),
         told("Memory", forecast.memory_bytes),
         told("Speed", forecast.decode_tokens_per_s),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import InputError
-from engine.frameworks.calibration import OURS, read_calibration
+from engine.frameworks.calibration import OURS, read_calibration, settle_calibration
 from engine.frameworks.contract import Option
 from engine.models.card import ModelCard
 
@@ -82,9 +82,9 @@ def settle_int4(card: ModelCard, wishes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def check_calibration(text: str) -> str:
-    """The text itself, once it is known to be readable."""
+    """What stands in a plan for a calibration text that is known to be readable."""
     read_calibration(text)
-    return text
+    return settle_calibration(text)
 
 
 def dividing_sizes(card: ModelCard) -> list[int]:
