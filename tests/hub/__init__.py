@@ -1,0 +1,1 @@
+"""A stand-in for the Hugging Face hub on the loopback interface, for the real client."""
