@@ -8,6 +8,8 @@ from engine.paths import ASSETS
 
 OURS = "ours"
 MAX_BYTES = 64 << 20
+LEAST_TOKENS = 256
+"""With less text activations would be met far outside the ranges that were measured."""
 
 
 def settle_calibration(path: str) -> str:
@@ -37,3 +39,13 @@ def read_calibration(path: str) -> list[str]:
     if len(lines) < 2:
         raise InputError(f"{file.name} is too short to calibrate with.", f"It has {len(lines)} lines of text.", remedy)
     return lines
+
+
+def require_tokens(count: int) -> None:
+    """Raise InputError where a text has too few tokens to measure activations on."""
+    if count < LEAST_TOKENS:
+        raise InputError(
+            "The calibration text is too short for this model.",
+            f"It has {count} tokens; at least {LEAST_TOKENS} are needed.",
+            "Name a longer text of the kind that the model will read, or take “ours”.",
+        )

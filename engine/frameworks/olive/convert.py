@@ -12,8 +12,10 @@ from typing import Any
 from engine.downloads import require_disk
 from engine.errors import InputError, ProofError, ResourceError, WorkerError
 from engine.frameworks.contract import Report
-from engine.frameworks.olive.recipes import complete, made_for, pass_types, provider_of, read_recipe
-from engine.frameworks.tokens import TOKENIZER_FILES
+from engine.frameworks.olive.calibration import COMPUTED, DYNAMIC, STATIC, check_text, is_static_throughout
+from engine.frameworks.olive.made import made_for
+from engine.frameworks.olive.recipes import complete, each_pass, pass_types, provider_of, read_recipe, settings_of
+from engine.frameworks.tokens import TOKENIZER_FILES, FolderTokenizer
 from engine.work.tool import run_tool
 
 RECIPE_FILE = "olive_recipe.json"
@@ -24,6 +26,9 @@ TITLES = {
     "KQuant": "Quantizing with a search for the best scales",
     "Gptq": "Quantizing with calibration data",
     "ModelBuilder": "Building the ONNX model",
+    DYNAMIC: "Quantizing weights and the activations' multiplications",
+    STATIC: "Measuring the activations, and quantizing with their ranges",
+    "OnnxBlockWiseRtnQuantization": "Quantizing in groups what is left",
     "GraphSurgeries": "Sharing the embeddings",
 }
 BAR_TITLES = {
@@ -40,12 +45,14 @@ def convert(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[st
     """Hugging Face folder → a folder that ONNX Runtime GenAI loads.
 
     params: source (folder), precision, wishes, tied, provider, recipe (path of a user's, or ""), output (name in
-    scratch), layers, expected_bytes.
+    scratch), layers, calibration ("ours" or the path of a text), disk_bytes.
     """
     output = scratch / str(params["output"])
     source = Path(str(params["source"]))
     if not output.is_dir():
-        require_disk(scratch, 2 * int(params["expected_bytes"] or 0))
+        require_disk(scratch, int(params["disk_bytes"]))
+        if params["precision"] == "olive-int8-static":
+            check_text(str(params["calibration"]), FolderTokenizer(source).encode)
         work = scratch / f"{params['output']}.work"
         work.mkdir(exist_ok=True)
         recipe = _recipe(params)
@@ -68,6 +75,7 @@ def _recipe(params: Mapping[str, Any]) -> dict[str, Any]:
         tied=bool(params["tied"]),
         provider=str(params["provider"]),
         calibration=str(params.get("calibration") or ""),
+        layers=int(params["layers"] or 0),
     )
 
 
@@ -80,6 +88,12 @@ def _run(recipe: Mapping[str, Any], work: Path, layers: int, report: Report) -> 
     if (provider := provider_of(recipe)) != "cpu":
         report.note(
             f"The model is built for {provider}. Here it is proven with what this machine's ONNX Runtime drives."
+        )
+    if any(map(is_static_throughout, pass_types(recipe), map(settings_of, each_pass(recipe)))):
+        report.note(
+            "The recipe gives every operator fixed 8-bit ranges, after which few language models still answer. "
+            'Limit it: "op_types_to_quantize": ["MatMul"], with the down-projections in nodes_to_exclude.',
+            "warning",
         )
     report.stage("Starting Olive", expected_s=6)
     try:
@@ -133,6 +147,11 @@ class Watch:
             if match[1] == "0":
                 self._begin("Reading the layers", float(self._layers) or None, "layers")
             self._report.progress(float(match[1]) + 1)
+        elif match := re.search(r'Quantization parameters for tensor:"/model/layers\.(\d+)/', line):
+            self._begin("Quantizing the layers", float(self._layers) or None, "layers")
+            self._report.progress(float(match[1]))
+        elif match := re.match(rf"{COMPUTED}: (\d+)/(\d+)", line):
+            self._calibrated(int(match[1]), int(match[2]))
         elif match := re.match(r"\s*(\w[^|]*?):\s+\d+%\|[^|]*\|\s*(\d+)/(\d+)", line):
             self._bar(match[1], int(match[2]), int(match[3]))
         elif match := re.match(r"\s*(\w[^:|]*?):\s+(\d+)mod\b", line):
@@ -175,6 +194,12 @@ class Watch:
             self._stage = ""
             self._begin(stage, float(total), unit)
         self._report.progress(float(done), detail=name.removeprefix("Saving ") if name.startswith("Saving ") else "")
+
+    def _calibrated(self, done: int, total: int) -> None:
+        self._begin("Measuring the activations on the calibration text", float(total), "pieces")
+        self._report.progress(float(done))
+        if done == total:
+            self._begin("Quantizing with the ranges found", None, "")
 
     def _counted(self, name: str, done: int, module: str) -> None:
         """Bars without a total count modules; how many there are was counted while the model was prepared."""

@@ -142,7 +142,8 @@ def prove_conversion() -> None:
         os.environ["OLIVE_DISABLE_TELEMETRY"] = "1"
         import torch
 
-        from engine.frameworks.olive.recipes import complete, made_for
+        from engine.frameworks.olive.made import made_for
+        from engine.frameworks.olive.recipes import complete
         from engine.frameworks.olive.runner import run_recipe
 
         _write_tiny_source(folder / "source")

@@ -1,4 +1,4 @@
-"""Olive recipes: those made for a precision, those a user brings, and the checks both must pass before anything runs.
+"""Olive recipes: those a user brings, the checks that all must pass before anything runs, and what is run of them.
 
 A recipe is what `olive run` takes: an input model, systems, passes in order, engine settings. Whatever a user's recipe
 names as input model and output is replaced by the job's own.
@@ -7,6 +7,7 @@ names as input model and output is replaced by the job's own.
 import copy
 import difflib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,12 +17,11 @@ from typing import Any
 from msgspec import Struct
 
 from engine.errors import InputError
+from engine.frameworks.olive.calibration import check_calibrated, check_data
 from engine.paths import ASSETS
 
 MAX_RECIPE_BYTES = 1 << 20
 BUILDER = "ModelBuilder"
-CALIBRATION = "edgewise_calibration"
-"""The name under which the runner makes our calibration text known to Olive."""
 PROVIDERS = {
     "cpu": ("cpu", "CPUExecutionProvider"),
     "cuda": ("gpu", "CUDAExecutionProvider"),
@@ -57,58 +57,9 @@ def passes() -> dict[str, Pass]:
     return {name: Pass(name, entry["purpose"], tuple(entry.get("needs", ()))) for name, entry in table.items()}
 
 
-def made_for(
-    precision: str, wishes: Mapping[str, str], *, tied: bool, provider: str, calibration: str = ""
-) -> dict[str, Any]:
-    """The recipe of a precision: weights quantized in PyTorch layer by layer, then built for ONNX Runtime GenAI.
-
-    That order holds one 16-bit copy of the model at most; quantizing the finished ONNX graph takes two to three times
-    the memory and leaves the embeddings in 32 bits. `tied` models store embeddings and output once.
-    """
-    kind = precision.removeprefix("olive-")
-    steps: dict[str, Any] = {}
-    if kind in ("int4", "int4-kquant", "int4-gptq", "int8"):
-        bits = 8 if kind == "int8" else 4
-        group = int(wishes["group_size"])
-        quantizer = {"int4-gptq": "Gptq"}.get(kind, "Rtn")
-        if kind == "int4-kquant":
-            steps["mixed"] = {"type": "SelectiveMixedPrecision", "algorithm": "k_quant_mixed"}
-            quantizer = "KQuant" if wishes["search"] == "k-quant" else "Rtn"
-        # GPTQ calibrates the layers only; what is left of the matrices is rounded after it.
-        rounding = {"bits": bits, "group_size": group, "lm_head": True, "embeds": True}
-        if quantizer == "Gptq":
-            data = {
-                "name": "calibration",
-                "load_dataset_config": {"type": CALIBRATION, "path": calibration},
-                "pre_process_data_config": {"type": "skip_pre_process"},
-                "post_process_data_config": {"type": "skip_post_process"},
-            }
-            steps["calibrated"] = {"type": "Gptq", "bits": bits, "group_size": group, "data_config": data}
-            quantizer = "Rtn"
-        steps["quantized"] = {"type": quantizer, **rounding}
-    builder: dict[str, Any] = {"type": BUILDER, "precision": kind if kind in ("fp16", "fp32") else "int4"}
-    if steps and wishes.get("accuracy", "auto") != "auto":
-        builder["int4_accuracy_level"] = {"float32": 1, "int8": 4}[wishes["accuracy"]]
-    steps["built"] = builder
-    if tied and wishes.get("share_embeddings") == "yes":
-        surgery = [{"surgeon": "TieWordEmbeddings"}]
-        steps["shared"] = {"type": "GraphSurgeries", "surgeries": surgery, "save_as_external_data": True}
-    return {"systems": _systems(provider), "engine": {"host": "machine", "target": "machine"}, "passes": steps}
-
-
-def _systems(provider: str) -> dict[str, Any]:
-    device, full_name = PROVIDERS[provider]
-    return {
-        "machine": {
-            "type": "LocalSystem",
-            "accelerators": [{"device": device, "execution_providers": [full_name]}],
-        }
-    }
-
-
 def read_recipe(path: Path) -> dict[str, Any]:
     """A user's recipe, checked. Raises InputError for one that is broken, or that would do more than convert."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's own, False also for a name that is too long
         raise InputError(f"There is no recipe {path}.", "", "Name an Olive recipe: a JSON file with `passes`.")
     if path.stat().st_size > MAX_RECIPE_BYTES:
         raise InputError(f"{path.name} is too large for a recipe.", f"It has {path.stat().st_size} bytes.")
@@ -148,12 +99,18 @@ def _resolved(value: Any, key: str, folder: Path) -> Any:
 def pass_types(recipe: Mapping[str, Any]) -> list[str]:
     """The types of a recipe's passes in the order they run, as Olive spells them."""
     spelled = {name.lower(): name for name in passes()}
-    return [spelled.get(str(one["type"]).lower(), str(one["type"])) for one in _each_pass(recipe)]
+    return [spelled.get(str(one["type"]).lower(), str(one["type"])) for one in each_pass(recipe)]
 
 
-def _each_pass(recipe: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def each_pass(recipe: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A recipe's passes in the order they run."""
     for one in recipe["passes"].values():
         yield from one if isinstance(one, list) else [one]
+
+
+def settings_of(one: dict[str, Any]) -> dict[str, Any]:
+    """A pass's settings: beside its type, or in a table of their own."""
+    return one["config"] if isinstance(one.get("config"), dict) else one
 
 
 def _check_passes(path: Path, recipe: Mapping[str, Any]) -> None:
@@ -182,6 +139,7 @@ def _check_passes(path: Path, recipe: Mapping[str, Any]) -> None:
                 f"{path.name}, pass {name!r}.",
                 "Leave the pass out, or convert with Olive by itself.",
             )
+        check_calibrated(path, name, kinds[-1], settings_of(one))
     if BUILDER not in kinds:
         raise InputError(
             f"{path.name} makes no model that can chat.",
@@ -192,10 +150,10 @@ def _check_passes(path: Path, recipe: Mapping[str, Any]) -> None:
 
 def _check_builder(path: Path, recipe: Mapping[str, Any]) -> None:
     """What the builder is known not to do, told before an hour of other passes."""
-    for one in _each_pass(recipe):
+    for one in each_pass(recipe):
         if str(one["type"]).lower() != BUILDER.lower():
             continue
-        settings = one["config"] if isinstance(one.get("config"), dict) else one
+        settings = settings_of(one)
         precision = str(settings.get("precision", "fp32")).lower()
         if precision not in BUILDER_PRECISIONS:
             raise InputError(
@@ -268,12 +226,7 @@ def _check_values(path: Path, recipe: Mapping[str, Any]) -> None:
                 f"{str(value)[:120]!r}: Edgewise converts offline, and runs no code from a model hub.",
                 "Use files beside the recipe.",
             )
-        if key == "data_name" and str(value) not in ("json", "text", "csv", "parquet"):
-            raise InputError(
-                f"{path.name} takes data from a hub: {place} is {str(value)[:80]!r}.",
-                "Edgewise converts offline.",
-                "Put the data beside the recipe, with data_name json or text and its data_files.",
-            )
+        check_data(path, place, key, value)
         if isinstance(value, str) and (PATH_KEY.search(key) or ".." in re.split(r"[\\/]", value)):
             _check_inside(path, place, value)
 
@@ -313,9 +266,9 @@ def complete(recipe: Mapping[str, Any], source: Path, output: Path, cache: Path)
     engine = {key: value for key, value in engine.items() if key not in REPLACED}
     engine |= {"output_dir": str(output), "cache_dir": str(cache), "evaluate_input_model": False}
     engine |= {"log_severity_level": 1}
-    for one in _each_pass(recipe):
+    for one in each_pass(recipe):
         if str(one["type"]).lower() == BUILDER.lower():
-            settings = one["config"] if isinstance(one.get("config"), dict) else one
+            settings = settings_of(one)
             settings["extra_options"] = {
                 **(settings.get("extra_options") or {}),
                 "hf_remote": False,

@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 
-from engine.errors import InputError
-from engine.frameworks.calibration import read_calibration
+from engine.frameworks.calibration import read_calibration, require_tokens
 
-LEAST_TOKENS = 256
 SAMPLE_TOKENS = 256
 MAX_SAMPLES = 64
 
@@ -24,11 +22,5 @@ def read_samples(text: str, encode: Callable[[str], list[int]]) -> list[list[int
             break
         else:
             samples.append(tokens)
-    total = sum(map(len, samples))
-    if total < LEAST_TOKENS:
-        raise InputError(
-            "The calibration text is too short for this model.",
-            f"It has {total} tokens; at least {LEAST_TOKENS} are needed.",
-            "Name a longer text of the kind that the model will read, or take “ours”.",
-        )
+    require_tokens(sum(map(len, samples)))
     return samples
