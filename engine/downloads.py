@@ -76,8 +76,11 @@ def fetch(file: PackageFile, destination: Path, report: ByteProgress) -> Path:
 
 
 @contextmanager
-def exclusive(destination: Path, report: ByteProgress) -> Iterator[None]:
-    """Hold the right to make `destination` against every other process; its folder is made if missing."""
+def exclusive(destination: Path, report: ByteProgress, name: str = "") -> Iterator[None]:
+    """Hold the right to make `destination` against every other process; its folder is made if missing.
+
+    Whoever has to wait is told the file's `name`, if it is not the destination's.
+    """
     from filelock import FileLock, Timeout
 
     try:
@@ -88,7 +91,7 @@ def exclusive(destination: Path, report: ByteProgress) -> Iterator[None]:
                 lock.acquire(timeout=1)
                 break
             except Timeout:
-                report.progress(0, detail=f"waiting for another Edgewise that is making {destination.name}")
+                report.progress(0, detail=f"waiting for another Edgewise that is making {name or destination.name}")
     except OSError as error:
         raise _unwritable(destination, error) from error
     try:

@@ -30,6 +30,7 @@ __all__ = [
     "add_measurement",
     "discard",
     "find_artifact",
+    "find_runnable",
     "list_artifacts",
     "plan_removal",
     "publish",
@@ -163,6 +164,29 @@ def find_artifact(reference: str) -> Artifact:
         why,
         (f"Did you mean {' or '.join(near[:5])}? " if near else "") + "`edgewise library list` shows all of them.",
     )
+
+
+def find_runnable(reference: str) -> Artifact:
+    """What a chat can be held with: an artifact, or a GGUF by any name that a model has. Raises InputError."""
+    try:
+        return find_artifact(reference)
+    except InputError as unknown:
+        from engine.models import find_model
+
+        try:
+            card = find_model(reference)
+        except InputError:
+            raise unknown from None
+    name = printable(reference[:200], keep="")
+    if card.format != "gguf":
+        raise InputError(
+            f"{card.name} cannot be chatted with as it is.",
+            "Its weights are in the form that conversions begin with.",
+            f"Convert it: `edgewise convert {name}`.",
+        )
+    if not os.path.exists(card.path):
+        raise InputError(f"{card.name} is not here yet.", "", f"Fetch it first: `edgewise models pull {name}`.")
+    return find_artifact(card.path)
 
 
 def verify(artifact: Artifact, report: ByteProgress | None = None) -> list[str]:

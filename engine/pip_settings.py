@@ -14,9 +14,13 @@ from urllib.parse import urlsplit
 def uv_environment() -> dict[str, str]:
     """`os.environ` plus pip's settings as uv spells them, wherever uv's own setting is absent.
 
-    Local folders that do not exist are left out, since pip passes over them and uv stops.
+    Local folders that do not exist are left out, since pip passes over them and uv stops. EDGEWISE_WHEELS, a folder of
+    wheels, takes the place of every index.
     """
     environment, pip = dict(os.environ), _pip_settings()
+    if wheels := environment.get("EDGEWISE_WHEELS"):
+        found = Path(wheels).expanduser().absolute().as_uri()
+        return environment | {"UV_FIND_LINKS": found, "UV_NO_INDEX": "1", "UV_OFFLINE": "1"}
 
     def translate(key: str, *names: str, convert: Callable[[str], str] = str.strip) -> None:
         if key in pip and not any(environment.get(name) for name in names) and (value := convert(pip[key])):

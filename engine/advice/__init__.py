@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from engine.advice.forecasting import forecast
     from engine.advice.recommendation import recommend
     from engine.advice.tree import FRAMEWORKS, Tree, load_tree
+    from engine.advice.verdicts import Verdict, judge
 
 __all__ = [
     "FRAMEWORKS",
     "Catalogue",
     "Tree",
+    "Verdict",
     "choose_precision",
     "detect_answers",
     "forecast",
+    "judge",
     "load_catalogue",
     "load_tree",
     "parse_bytes",
@@ -34,9 +37,11 @@ _HOMES = {
     "FRAMEWORKS": "tree",
     "Catalogue": "catalogue",
     "Tree": "tree",
+    "Verdict": "verdicts",
     "choose_precision": "choosing",
     "detect_answers": "detection",
     "forecast": "forecasting",
+    "judge": "verdicts",
     "load_catalogue": "catalogue",
     "load_tree": "tree",
     "parse_bytes": "answers",

@@ -1,5 +1,7 @@
 """Which precision, at which context length: the best for the priority among those that fit, or the smaller routes."""
 
+from functools import cache
+
 from msgspec import Struct, structs
 
 from engine.advice.catalogue import Catalogue
@@ -38,15 +40,18 @@ def choose_precision(
     """The precision for a priority. Without a context length, it is shortened until something acceptable fits."""
     room = measure_room(catalogue, framework, hardware, budget_bytes)
     lengths = [context_length] if context_length else _lengths(card)
-    tried = {length: forecast(catalogue, framework, hardware, card, length, budget_bytes) for length in lengths}
+
+    @cache
+    def tried(length: int) -> tuple[PrecisionForecast, ...]:
+        return forecast(catalogue, framework, hardware, card, length, budget_bytes)
 
     def good(row: PrecisionForecast) -> bool:
         return row.fits and catalogue.precisions[row.precision].acceptable
 
-    length = next((length for length in lengths if any(map(good, tried[length]))), None)
+    length = next((length for length in lengths if any(map(good, tried(length)))), None)
     if length is None:
-        length = next((length for length in lengths if any(row.fits for row in tried[length])), lengths[0])
-    rows = tried[length]
+        length = next((length for length in lengths if any(row.fits for row in tried(length))), lengths[0])
+    rows = tried(length)
     name = _pick(catalogue, framework, card, priority, rows)
     rows = tuple(structs.replace(row, recommended=row.precision == name) for row in rows)
     chosen = next((row for row in rows if row.recommended), None)

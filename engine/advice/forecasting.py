@@ -119,7 +119,7 @@ def _forecast_one(
         ),
         size_bytes=Estimate(float(size.size_bytes), size_basis),
         memory_bytes=memory,
-        decode_tokens_per_s=_forecast_decode(catalogue, entry, size, hardware, card, room.fits_gpu(needed), room),
+        decode_tokens_per_s=forecast_decode(catalogue, entry.framework, size, hardware, card, needed, room),
         quality=_quality(entry),
         quality_words=entry.words,
         fits=room.fits(needed),
@@ -134,24 +134,24 @@ def _quality(entry: Precision) -> Estimate:
     return Estimate(entry.kld, f"{entry.quality_source}{top}; smaller models usually lose more")
 
 
-def _forecast_decode(
+def forecast_decode(
     catalogue: Catalogue,
-    entry: Precision,
+    framework: str,
     size: SizeForecast,
     hardware: Hardware,
     card: ModelCard,
-    on_gpu: bool,
+    needed_bytes: float,
     room: Room,
 ) -> Estimate:
-    """Tokens per second early in a conversation: every weight is read once per token."""
-    model = catalogue.decode.get(entry.framework)
+    """Tokens per second early in a conversation: every weight is read once per token, on the GPU if all fits there."""
+    model = catalogue.decode.get(framework)
     if model is None:
-        return Estimate(None, f"no forecast for {catalogue.frameworks[entry.framework].title} yet: measure it")
+        return Estimate(None, f"no forecast for {catalogue.frameworks[framework].title} yet: measure it")
     if card.experts:
         return Estimate(None, "unknown for a mixture of experts: only some of its weights are read for a token")
     if card.layers is None:
         return Estimate(None, "unknown: the model's files do not say how many layers it has")
-    bandwidth, source = _bandwidth(catalogue, hardware, room.gpu if on_gpu else None)
+    bandwidth, source = _bandwidth(catalogue, hardware, room.gpu if room.fits_gpu(needed_bytes) else None)
     if bandwidth is None:
         return Estimate(None, source)
     read = [part for part in size.parts if part.role != "embedding" or size.tied]

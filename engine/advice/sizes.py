@@ -5,6 +5,7 @@ eight experts, 70B) are left out.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -102,14 +103,20 @@ def _mixed(
 ) -> Iterator[Part]:
     """A share of a group, its layers dealt out to the precision's rules for the role, the rest to the base type."""
     layers = card.layers or group.tensors
-    rules = [rule for rule in precision.mix if rule.role == role and _gqa(card) >= rule.min_gqa]
-    counts: dict[str, int] = {}
-    for layer in range(layers):
-        kind = next((rule.type for rule in rules if _covers(rule, layer, layers)), precision.base)
-        counts[kind] = counts.get(kind, 0) + 1
-    for kind, count in counts.items():
+    rules = tuple(rule for rule in precision.mix if rule.role == role and _gqa(card) >= rule.min_gqa)
+    for kind, count in _deal(rules, precision.base, layers):
         if share > 0:
             yield _part(catalogue, group, kind, share * count / layers)
+
+
+@lru_cache(maxsize=4096)
+def _deal(rules: tuple[MixRule, ...], base: str, layers: int) -> tuple[tuple[str, int], ...]:
+    """How many of the layers get which type."""
+    counts: dict[str, int] = {}
+    for layer in range(layers):
+        kind = next((rule.type for rule in rules if _covers(rule, layer, layers)), base)
+        counts[kind] = counts.get(kind, 0) + 1
+    return tuple(counts.items())
 
 
 def _covers(rule: MixRule, layer: int, layers: int) -> bool:

@@ -7,7 +7,8 @@ PROGRESS_NOTE = """\
 Without a command, Edgewise opens its screens.
 
 Results go to stdout and progress to stderr; --json prints JSON. Exit status: 0 done, 1 failed with a stated error,
-2 wrong usage, 130 interrupted. EDGEWISE_DATA names the folder where everything is kept.
+2 wrong usage, 130 interrupted. EDGEWISE_DATA names the folder where everything is kept, EDGEWISE_MODELS further
+folders with models.
 """
 
 
@@ -61,6 +62,9 @@ def _add(
     return command
 
 
+_MODEL = "a path, a name that `models list` shows, or organisation/name on the hub"
+
+
 def _json(command: argparse.ArgumentParser, text: str = "print one JSON document") -> None:
     command.add_argument("--json", action="store_true", help=text)
 
@@ -99,7 +103,7 @@ def _hardware(command: argparse.ArgumentParser) -> None:
 
 
 def _advise(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", nargs="?", help="a path or a name that `models list` shows")
+    command.add_argument("model", metavar="MODEL", nargs="?", help=_MODEL)
     command.add_argument("--target", metavar="FILE", help="advise for the machine of this saved profile")
     command.add_argument(
         "--answer", metavar="KEY=VALUE", action="append", default=[], help="answer a question (repeatable)"
@@ -130,14 +134,25 @@ def _doctor(command: argparse.ArgumentParser) -> None:
 
 def _models(command: argparse.ArgumentParser) -> None:
     actions = _actions(command)
-    _json(_add(actions, "list", "the packaged model and those in the models folder"))
+    _json(_add(actions, "list", "the models on this machine, and whether each fits it"))
     show = _add(actions, "show", "a model's card, read from its headers")
-    show.add_argument("model", metavar="MODEL", help="a path or a name that `models list` shows")
+    show.add_argument("model", metavar="MODEL", help=_MODEL)
     _json(show)
+    search = _add(actions, "search", "search the Hugging Face hub")
+    search.add_argument("words", metavar="WORDS", nargs="+", help="a part of a model's name")
+    search.add_argument("--limit", metavar="N", type=_count, default=20, help="at most so many (default: 20)")
+    search.add_argument("--format", choices=("safetensors", "gguf"), help="only repositories with such weights")
+    _json(search)
+    pull = _add(actions, "pull", "fetch a model from the hub, as a job")
+    pull.add_argument("model", metavar="MODEL", help="organisation/name, with @REVISION and :PRECISION where needed")
+    pull.add_argument("--detach", action="store_true", help="print the job's id and do not wait for it")
+    _force(pull)
+    _yes(pull)
+    _json(pull)
 
 
 def _convert(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", metavar="MODEL", help="a path or a name that `models list` shows")
+    command.add_argument("model", metavar="MODEL", help=_MODEL)
     command.add_argument("--framework", metavar="F", help="instead of the recommended one")
     command.add_argument("--precision", metavar="P", help="instead of the recommended one")
     command.add_argument("--name", metavar="NAME", help="what to call the artifact")
@@ -185,6 +200,19 @@ def _library(command: argparse.ArgumentParser) -> None:
     _json(remove)
 
 
+def _space(command: argparse.ArgumentParser) -> None:
+    _json(command)
+    actions = command.add_subparsers(dest="action", metavar="ACTION", prog=command.prog)
+    remove = _add(actions, "remove", "remove some of it, after showing what that would break and what it would cost")
+    remove.add_argument("item", metavar="ITEM", nargs="+", help="an item as `space` lists it, or a kind: cache, log, …")
+    _yes(remove)
+    _json(remove)
+    move = _add(actions, "move", "move the data folder to another disk")
+    move.add_argument("folder", metavar="FOLDER", help="its new place: an empty folder, or one that is not there yet")
+    _yes(move)
+    _json(move)
+
+
 def _chat(command: argparse.ArgumentParser) -> None:
     command.add_argument("artifact", metavar="ARTIFACT", help="its id or the beginning of it, or a GGUF file")
     command.add_argument("--prompt", metavar="TEXT", help="ask this, print the answer and leave")
@@ -201,6 +229,26 @@ def _chat(command: argparse.ArgumentParser) -> None:
     command.set_defaults(streams=True)
 
 
+def _bundle(command: argparse.ArgumentParser) -> None:
+    command.usage = "edgewise bundle ARTIFACT... [--target FILE] [--output FILE]\n       edgewise bundle install FILE"
+    command.add_argument(
+        "what", metavar="ARTIFACT", nargs="+", help="an artifact, a GGUF file or a model; or `install` and a bundle"
+    )
+    command.add_argument("--target", metavar="FILE", help="for the machine of this saved profile (default: this one)")
+    command.add_argument("--output", metavar="FILE", help="the bundle's name")
+    command.add_argument("--python", metavar="VERSION", help="the machine's Python, such as 3.12")
+    command.add_argument("--glibc", metavar="VERSION", help="its C library, as `ldd --version` says it")
+    command.add_argument(
+        "--framework", metavar="F", action="append", default=[], help="pack this framework, too (repeatable)"
+    )
+    command.add_argument(
+        "--purpose", metavar="P", action="append", default=[], help="run (the default) or convert (repeatable)"
+    )
+    _force(command)
+    _yes(command)
+    _json(command)
+
+
 COMMANDS = {
     "quickstart": ("the whole road on the packaged model: detect, decide, quantize, measure, answer", _quickstart),
     "hardware": ("what this machine is, and where each fact comes from", _hardware),
@@ -211,5 +259,7 @@ COMMANDS = {
     "convert": ("quantize a model into the library", _convert),
     "jobs": ("long work in the background: watch, cancel, resume", _jobs),
     "library": ("the artifacts that were made: show, verify, remove", _library),
+    "space": ("what takes space, what may go, and moving it all to another disk", _space),
     "chat": ("talk with an artifact", _chat),
+    "bundle": ("pack an artifact with all that a machine without a network needs, or install it there", _bundle),
 }

@@ -19,10 +19,10 @@ from engine.work.protocol import Chunk, Completion, GenerateOptions, LoadOptions
 
 def run(options: Namespace) -> int:
     """Answer `--prompt` or what is piped in; without either, hold a conversation."""
-    from engine.library import find_artifact
+    from engine.library import find_runnable
 
     prompt = _prompt(options)
-    artifact = find_artifact(options.artifact)
+    artifact = find_runnable(options.artifact)
     generate = _generate_options(options)
     load = LoadOptions(context_length=options.context, threads=options.threads, device=options.device)
     with asyncio.Runner() as runner:

@@ -4,36 +4,24 @@ from argparse import Namespace
 
 from engine.advice.records import Plan
 from engine.cli.choice import Choice, choose
-from engine.cli.progress import show_plan, watch
+from engine.cli.progress import carry_out
 from engine.cli.table import table
-from engine.cli.terminal import ask, emit, err, interactive, out
-from engine.errors import Cancelled, UsageError
+from engine.cli.terminal import emit, err, out
+from engine.errors import UsageError
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 
 
 def run(options: Namespace) -> int:
     """Show the plan, ask where there is somebody to ask, and carry it out."""
-    from engine.work.jobs import submit
-
     if options.list_options:
         return _list_options(options)
-    plan = _plan(options)
-    show_plan(plan, options.force)
-    if interactive() and not options.yes and not ask("Go ahead?"):
-        raise Cancelled("Nothing was done.")
-    job_id = submit(plan)
-    if options.detach:
-        if options.json:
-            emit({"job": job_id})
-        else:
-            out().line(job_id)
-            err().line(f"It works in the background: `edgewise jobs attach {job_id}` shows it.")
+    view = carry_out(_plan(options), options)
+    if view is None:
         return 0
-    view = watch(job_id, "cancel")
     artifact = str(view.result.get("artifact", ""))
     if options.json:
-        emit({"job": job_id, "artifact": artifact, "result": view.result})
+        emit({"job": view.id, "artifact": artifact, "result": view.result})
         return 0
     out().line(artifact)
     err().line(f"Talk with it: `edgewise chat {artifact}`")

@@ -7,13 +7,14 @@ import contextlib
 import os
 import signal
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from typing import Literal
 
 from engine.advice.records import Plan
 from engine.cli.plan import plan_lines
 from engine.cli.table import cells, fit
-from engine.cli.terminal import Output, err
+from engine.cli.terminal import Output, ask, emit, err, interactive, out
 from engine.errors import Cancelled, EdgewiseError, ResourceError, UsageError, WorkerError
 from engine.text import human_bytes, human_seconds, printable
 from engine.work import jobs
@@ -44,6 +45,25 @@ def show_plan(plan: Plan, force: bool = False) -> None:
             remedy = f"{obstacle.remedy} `--force` goes ahead all the same."
             raise ResourceError(obstacle.what, obstacle.why, remedy)
         screen.say(f"Going ahead all the same: {obstacle.what} {obstacle.why}", "")
+
+
+def carry_out(plan: Plan, options: Namespace) -> JobView | None:
+    """Show a plan, ask where there is somebody to ask, and follow its job; None where it is left to itself.
+
+    `options` has yes, force and json, and detach where the command offers it.
+    """
+    show_plan(plan, options.force)
+    if interactive() and not options.yes and not ask("Go ahead?"):
+        raise Cancelled("Nothing was done.")
+    job_id = jobs.submit(plan)
+    if not getattr(options, "detach", False):
+        return watch(job_id, "cancel")
+    if options.json:
+        emit({"job": job_id})
+    else:
+        out().line(job_id)
+        err().line(f"It works in the background: `edgewise jobs attach {job_id}` shows it.")
+    return None
 
 
 def watch(

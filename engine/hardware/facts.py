@@ -134,3 +134,7 @@ class Hardware(Struct, frozen=True):
     thermal_throttled: Fact[bool] = Fact()
     disk: Disk = Disk()
     throughput: Throughput | None = None
+    libc: Fact[str] = Fact()
+    """The C library that compiled packages must fit, on Linux: "glibc 2.36", musl."""
+    python: Fact[str] = Fact()
+    """The Python that runs Edgewise there, 3.11"""

@@ -22,6 +22,7 @@ from engine.hardware.platform import (
     read_wsl,
 )
 from engine.hardware.power import read_power_source, read_temperature, read_throttled
+from engine.hardware.runtime import c_library, python_version
 
 
 def probe(sysroot: Path | None = None, write_to: Path | None = None) -> Hardware:
@@ -48,7 +49,14 @@ def probe(sysroot: Path | None = None, write_to: Path | None = None) -> Hardware
         write_to = data_dir()
     from engine.hardware.throughput import cached_throughput
 
-    return replace(_read_here(), disk=read_disk(write_to), throughput=cached_throughput(), collected_at=_now())
+    return replace(
+        _read_here(),
+        disk=read_disk(write_to),
+        throughput=cached_throughput(),
+        libc=Fact(c_library() or None, "the C library itself"),
+        python=Fact(python_version(), "sys.version_info"),
+        collected_at=_now(),
+    )
 
 
 def read_linux(tree: Tree) -> Hardware:

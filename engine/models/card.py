@@ -41,12 +41,27 @@ class ModelCard(Struct, frozen=True):
     context_length: int | None = None
     vocabulary: int | None = None
     experts: int | None = None
+    active_parameters: int | None = None
+    """Parameters that take part in a token where these are fewer than all: in a mixture of experts."""
+    sliding_window: int | None = None
+    """Tokens that layers with a sliding window look back; None where every layer sees the whole context."""
+    tied_embeddings: bool | None = None
+    """Whether the embedding is the output matrix, too."""
+    languages: tuple[str, ...] = ()
     licence: str | None = None
+    conditions: tuple[str, ...] = ()
+    """Where the licence's conditions are stated: an address, or files beside the weights."""
     chat_template: bool = False
     quantized: bool = False
     """Whether any matrix is stored below 16 bits; converting it further is a requantization."""
+    estimated: bool = False
+    """Whether the weights were worked out from totals and the configuration, because no header could be read."""
     origin: str = ""
-    """packaged, local or a hub repository"""
+    """packaged, local, hub, or the store that it lies in"""
+    repository: str = ""
+    """On the hub: organisation/name."""
+    revision: str = ""
+    """On the hub: the commit."""
 
     @property
     def weight_types(self) -> dict[str, int]:

@@ -120,6 +120,20 @@ def read_gguf(path: Path) -> GgufHeader:
     raise _broken(path, why)
 
 
+def parse_gguf(path: Path, head: bytes, file_bytes: int) -> tuple[GgufHeader, bool]:
+    """The header in the first bytes of a file, and whether they hold all of it.
+
+    If not, it has no tensors and what metadata come before the end of `head`. Raises InputError.
+    """
+    reader = _Reader(path, head, file_bytes)
+    try:
+        return reader.header(), True
+    except (_Overrun, struct.error):
+        if len(head) >= file_bytes:
+            raise _broken(path, f"The file ends ({file_bytes} bytes) before its header does.") from None
+        return GgufHeader(reader.version, reader.metadata, (), file_bytes), False
+
+
 def _broken(path: Path, why: str, remedy: str = _REMEDY) -> InputError:
     return InputError(f"{printable(path.name)} is not a usable GGUF file.", why, remedy)
 
@@ -130,15 +144,16 @@ class _Reader:
     def __init__(self, path: Path, head: bytes, file_bytes: int) -> None:
         self.path, self.head, self.file_bytes, self.position = path, head, file_bytes, 0
         self.strings_left = _MAX_STRINGS
+        self.version = 0
+        self.metadata: dict[str, Any] = {}
 
     def header(self) -> GgufHeader:
-        version = self.magic_and_version()
+        self.version = self.magic_and_version()
         tensor_count, key_count = self.number("Q"), self.number("Q")
         # The smallest pair takes 8 + 1 + 4 + 1 bytes, the smallest tensor 8 + 4 + 4 + 8.
         self.plausible("metadata keys", key_count, 14, _MAX_KEYS)
         self.plausible("tensors", tensor_count, 24, _MAX_TENSORS)
-        metadata: dict[str, Any] = {}
-        alignment = 32
+        metadata, alignment = self.metadata, 32
         for _ in range(key_count):
             key = self.text("key", _MAX_KEY_BYTES)
             if not key or key in metadata:
@@ -160,7 +175,7 @@ class _Reader:
             end = data_start + tensors[-1].offset + tensors[-1].size_bytes
             if end > self.file_bytes:
                 raise self.broken(f"Its weights should end at byte {end}, but the file has {self.file_bytes} bytes.")
-        return GgufHeader(version, metadata, tuple(tensors), self.file_bytes)
+        return GgufHeader(self.version, metadata, tuple(tensors), self.file_bytes)
 
     def magic_and_version(self) -> int:
         if not self.head:
@@ -260,6 +275,7 @@ class _Reader:
         if position > self.file_bytes:
             raise self.broken(f"A string of the array {quote(key)} reaches beyond the end of the file.")
         if position > len(head):
+            self.metadata[key] = ArrayLength(length)
             raise _Overrun
         self.position = position
         return ArrayLength(length)

@@ -6,6 +6,7 @@ https://github.com/huggingface/safetensors#format
 
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -24,6 +25,7 @@ DTYPE_BITS = {
 }  # fmt: skip
 """Bits of one element."""
 
+INDEX = "model.safetensors.index.json"
 _NUMBERED = re.compile(r"-\d{5}-of-(?P<count>\d{5})\.safetensors$")
 _MAX_HEADER_BYTES = 100_000_000
 _MAX_INDEX_BYTES = 64 << 20
@@ -44,25 +46,41 @@ def read_safetensors(path: Path) -> tuple[SafeTensor, ...]:
     """The tensors of one safetensors file. Raises InputError for anything broken or hostile."""
     with open_regular(path) as (file, file_bytes):
         start = file.read(8)
-        if len(start) < 8:
-            raise _broken(path, "The file is empty." if not start else "It ends within its first 8 bytes.")
-        length = int.from_bytes(start, "little")
-        if length > min(_MAX_HEADER_BYTES, file_bytes - 8):
-            raise _broken(path, f"Its header claims {length} bytes; the file has {file_bytes}.")
-        text = file.read(length)
+        text = file.read(header_bytes(path, start, file_bytes))
+    return parse_safetensors(path, start + text, file_bytes)
+
+
+def header_bytes(path: Path, start: bytes, file_bytes: int) -> int:
+    """The length of the JSON header that follows the first 8 bytes. Raises InputError."""
+    if len(start) < 8:
+        raise _broken(path, "The file is empty." if not start else "It ends within its first 8 bytes.")
+    length = int.from_bytes(start[:8], "little")
+    if length > min(_MAX_HEADER_BYTES, file_bytes - 8):
+        raise _broken(path, f"Its header claims {length} bytes; the file has {file_bytes}.")
+    return length
+
+
+def parse_safetensors(path: Path, head: bytes, file_bytes: int) -> tuple[SafeTensor, ...]:
+    """The tensors of a safetensors file from its first bytes, which hold the header. Raises InputError."""
+    length = header_bytes(path, head, file_bytes)
+    text = head[8 : 8 + length]
     if len(text) < length:
         raise _broken(path, "It ends within its header.")
-    header = parse_json(text, path)
-    notes = header.pop("__metadata__", {})
-    if not isinstance(notes, dict):
+    tensors = check_header(path, parse_json(text, path))
+    due, data_bytes = sum(tensor.size_bytes for tensor in tensors), file_bytes - 8 - length
+    if due != data_bytes:
+        raise _broken(path, f"Its weights should take {due} bytes, but {data_bytes} follow the header.")
+    return tensors
+
+
+def check_header(path: Path, header: dict[str, Any]) -> tuple[SafeTensor, ...]:
+    """The tensors of a header: every entry well formed, and each beginning where another ends. Raises InputError."""
+    if not isinstance(header.get("__metadata__", {}), dict):
         raise _broken(path, "Its __metadata__ is not an object.")
-    return _check(path, header, file_bytes - 8 - length)
-
-
-def _check(path: Path, header: dict[str, Any], data_bytes: int) -> tuple[SafeTensor, ...]:
-    """Every entry well formed, and all of them together covering the weights exactly."""
     tensors, spans = [], []
     for name, entry in header.items():
+        if name == "__metadata__":
+            continue
         if not isinstance(entry, dict):
             raise _broken(path, f"The entry of {quote(name)} is not an object.")
         dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
@@ -83,8 +101,6 @@ def _check(path: Path, header: dict[str, Any], data_bytes: int) -> tuple[SafeTen
         if begin != due:
             raise _broken(path, f"Its weights have a gap or an overlap at byte {min(begin, due)}.")
         due = end
-    if due != data_bytes:
-        raise _broken(path, f"Its weights should take {due} bytes, but {data_bytes} follow the header.")
     return tuple(tensors)
 
 
@@ -93,35 +109,50 @@ def find_shards(folder: Path) -> tuple[Path, ...]:
 
     Raises InputError when the index names a file that is missing or lies elsewhere.
     """
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if index.is_file():
-        names = read_json(index, _MAX_INDEX_BYTES).get("weight_map")
-        if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
-            raise InputError(f"{index.name} cannot be understood.", "It has no weight_map.", _REMEDY)
-        wanted = sorted(set(names.values()))
-        for name in wanted:
-            if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
-                raise InputError(
-                    f"{index.name} names a file outside the model's folder.",
-                    quote(name),
-                    "Do not use this model: a sound index names safetensors files beside it.",
-                )
-        return require_files(folder, wanted)
-    if (single := folder / "model.safetensors").is_file():
-        return (single,)
-    names = sorted(path.name for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
+        return require_files(folder, index_files(read_json(index, _MAX_INDEX_BYTES)))
+    return require_files(folder, shard_names(path.name for path in folder.glob("*.safetensors")))
+
+
+def shard_names(names: Iterable[str]) -> list[str]:
+    """The weight files of a model among the names in its folder, in order; with parts that are counted but missing."""
+    names = sorted(name for name in names if name.endswith(".safetensors") and not name.startswith("adapter_"))
+    if "model.safetensors" in names:
+        return ["model.safetensors"]
     names = [name for name in names if name.startswith("model")] or names
     if names and (numbered := _NUMBERED.search(names[0])):
         count, stem = numbered["count"], names[0][: numbered.start()]
         names = [f"{stem}-{number:05}-of-{count}.safetensors" for number in range(1, min(int(count), 9999) + 1)]
-    return require_files(folder, names)
+    return names
+
+
+def index_files(index: dict[str, Any]) -> list[str]:
+    """The weight files that an index names, in order. Raises InputError when it names none, or one elsewhere."""
+    names = index.get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise InputError(f"{INDEX} cannot be understood.", "It has no weight_map.", _REMEDY)
+    wanted = sorted(set(names.values()))
+    for name in wanted:
+        if Path(name).name != name or "\\" in name or not name.endswith(".safetensors"):
+            raise InputError(
+                f"{INDEX} names a file outside the model's folder.",
+                quote(name),
+                "Do not use this model: a sound index names safetensors files beside it.",
+            )
+    return wanted
 
 
 def read_shards(shards: tuple[Path, ...]) -> tuple[SafeTensor, ...]:
     """The tensors of all the files of one model. Raises InputError, also when two files hold the same tensor."""
+    return join_shards((shard, read_safetensors(shard)) for shard in shards)
+
+
+def join_shards(shards: Iterable[tuple[Path, Iterable[SafeTensor]]]) -> tuple[SafeTensor, ...]:
+    """The tensors of all the files of one model. Raises InputError when two files hold the same tensor."""
     tensors: dict[str, SafeTensor] = {}
-    for shard in shards:
-        for tensor in read_safetensors(shard):
+    for shard, found in shards:
+        for tensor in found:
             if tensor.name in tensors:
                 raise _broken(shard, f"The tensor {quote(tensor.name)} is in another file of the model, too.")
             tensors[tensor.name] = tensor

@@ -57,7 +57,7 @@ def test_too_little_memory_names_the_step() -> None:
 def test_a_smaller_road_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = Step("ready", "environment", "", present=True)
     monkeypatch.setattr("engine.frameworks.plans.environment_step", lambda *_: ready)
-    monkeypatch.setattr("engine.frameworks.plans.is_fetched", lambda: True)
+    monkeypatch.setattr("engine.frameworks.fetching.is_fetched", lambda: True)
     obstacles = plan(machine(disk=0.2), "F16").obstacles
     assert any("Smaller roads: llama.cpp at Q8_0 (" in one.remedy for one in obstacles), obstacles
 

@@ -120,7 +120,7 @@ class Repository:
         """The card's tags and those which the hub adds."""
         suffixes = {path.rsplit(".", 1)[-1] for path in commit.files}
         base = listed(self.card.get("base_model"))
-        relation = "quantized" if "gguf" in suffixes else "finetune"
+        relation = "quantized" if "gguf" in suffixes or "mlx" in self.extra_tags else "finetune"
         return [
             *([self.library] if self.library else []),
             *(kind for kind in ("safetensors", "gguf") if kind in suffixes),

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from engine.downloads import fetch, require_disk
+from engine.downloads import ByteProgress, fetch, require_disk
 from engine.errors import InputError, ResourceError, UsageError
 from engine.frameworks.contract import Environment, Prepared, Report
 from engine.frameworks.environments import home_of
@@ -272,13 +272,14 @@ def _prepare_converter(environment: Environment, report: Report) -> Prepared:
     return Prepared(build=record)
 
 
-def _unpacked_source(workshop: Path, report: Report) -> Path:
-    """The source archive, fetched, verified and unpacked into `workshop`/source; done once."""
-    source = workshop / "source"
-    if source.is_dir():
-        return source
-    known = costs()["source"]
-    archive = room("cache") / "sources" / f"{known['requirement'].replace('==', '-')}.tar.gz"
+def source_path() -> Path:
+    """Where the source archive is kept, whether or not it is there."""
+    return room("cache") / "sources" / f"{costs()['source']['requirement'].replace('==', '-')}.tar.gz"
+
+
+def source_archive(report: ByteProgress) -> Path:
+    """The source archive in the cache, fetched and verified if it is not there. Raises InputError for another one."""
+    known, archive = costs()["source"], source_path()
     if not archive.exists():
         report.stage("Looking up the source archive", expected_s=2)
         found = locate(known["requirement"], "sdist")
@@ -291,6 +292,15 @@ def _unpacked_source(workshop: Path, report: Report) -> Path:
         archive.parent.mkdir(parents=True, exist_ok=True)
         report.stage("Fetching the source archive", float(found.size_bytes or known["size_bytes"]), "bytes")
         fetch(found, archive, report)
+    return archive
+
+
+def _unpacked_source(workshop: Path, report: Report) -> Path:
+    """The source archive, fetched, verified and unpacked into `workshop`/source; done once."""
+    source = workshop / "source"
+    if source.is_dir():
+        return source
+    archive = source_archive(report)
     partial = workshop / "source.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -71,6 +71,12 @@ def _conversion_error(error: WorkerError, source: str) -> WorkerError | InputErr
             f"The model is {source}.",
             "Choose another model, or one that somebody already offers as GGUF.",
         )
+    if "pre-tokenizer was not recognized" in error.why:
+        return InputError(
+            "llama.cpp's converter does not know how this model splits text into words.",
+            f"The tokenizer of {source} is none of those that it has seen.",
+            "Convert it with another framework, such as `--framework openvino`, or choose another model.",
+        )
     if "No space left" in error.why:
         return InputError("The disk is full.", error.why.splitlines()[-1], "Free some space and resume the job.")
     return error

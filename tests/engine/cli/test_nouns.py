@@ -131,8 +131,8 @@ class TestConvert:
         assert jobs.find_job(out.strip()) == out.strip()
 
     def test_a_person_is_asked_first(self, capsys, monkeypatch) -> None:
-        monkeypatch.setattr("engine.cli.convert.interactive", lambda: True)
-        monkeypatch.setattr("engine.cli.convert.ask", lambda question: False)
+        monkeypatch.setattr("engine.cli.progress.interactive", lambda: True)
+        monkeypatch.setattr("engine.cli.progress.ask", lambda question: False)
         status, out, err = run(capsys, "convert", "smollm2")
         assert (status, out) == (130, "")
         assert "Nothing was done." in err
@@ -185,6 +185,17 @@ class TestSetup:
 
 
 class TestModels:
+    def test_each_model_comes_with_a_verdict_for_this_machine(self, capsys) -> None:
+        _, out, _ = run(capsys, "models", "list")
+        header, row, *_ = out.splitlines()
+        assert "Here" in header
+        assert "fits" in row
+        assert "≈" in row
+        [listed, *_] = json.loads(run(capsys, "models", "list", "--json")[1])
+        assert listed["name"] == packaged_card().name
+        assert listed["verdict"]["words"] == "fits"
+        assert listed["verdict"]["memory_bytes"]["measured"] is False
+
     def test_the_packaged_model_is_listed_and_shown(self, capsys) -> None:
         assert packaged_card().name in run(capsys, "models", "list")[1]
         status, out, _ = run(capsys, "models", "show", "smollm2")
@@ -198,6 +209,7 @@ class TestLibrary:
         assert artifact in run(capsys, "library", "list")[1]
         out = run(capsys, "library", "show", artifact[:4])[1]
         assert "model tiny�[31m" in out
+        assert json.loads(run(capsys, "library", "show", artifact, "--json")[1])["path"].endswith(artifact)
         assert run(capsys, "library", "verify")[:2] == (0, f"{artifact}: whole\n")
 
     def test_damage_is_named_and_is_a_failure(self, capsys, artifact: str) -> None:

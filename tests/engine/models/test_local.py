@@ -212,8 +212,79 @@ def test_the_licence_comes_from_the_front_matter(tmp_path: Path, readme: str, li
 
 
 def test_a_cached_snapshot_is_named_after_its_repository(tmp_path: Path) -> None:
-    folder = model_folder(tmp_path / "models--org--Some-Model" / "snapshots" / "0123abcd")
-    assert read_card(folder).name == "Some-Model"
+    snapshots = tmp_path / "models--org--Some-Model" / "snapshots"
+    card = read_card(model_folder(snapshots / "0123abcd"))
+    assert (card.name, card.repository, card.revision) == ("Some-Model", "org/Some-Model", "")
+    card = read_card(model_folder(snapshots / ("0f" * 20)))
+    assert (card.repository, card.revision) == ("org/Some-Model", "0f" * 20)
+
+
+def test_what_lies_beside_a_gguf_counts_where_a_repository_is_kept_as_published(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--org--Some-GGUF" / "snapshots" / ("0f" * 20)
+    metadata = {key: value for key, value in TINY_METADATA.items() if key != "general.license"}
+    for folder in (snapshot, tmp_path / "elsewhere"):
+        path = write(folder / "Q4" / "Some-Q4_0.gguf", gguf(metadata))
+        (folder / "README.md").write_text("---\nlicense: mit\nlanguage: fr\n---\n")
+        (path.parent / "README.md").write_text("---\nlicense: gpl\n---\n")
+        (folder / "LICENSE").write_text("…")
+    card = read_card(snapshot / "Q4" / "Some-Q4_0.gguf")
+    assert (card.licence, card.languages, card.conditions) == ("mit", ("fr",), ("LICENSE",))
+    assert (card.repository, card.revision) == ("org/Some-GGUF", "0f" * 20)
+    assert read_card(tmp_path / "elsewhere" / "Q4" / "Some-Q4_0.gguf").licence is None
+
+
+@pytest.mark.parametrize(
+    ("front", "languages", "conditions"),
+    [
+        ("language:\n- en\n- 'de'\n- en\nlicense_link: LICENSE", ("en", "de"), ("LICENSE", "USE_POLICY.md")),
+        ('language: [en, "no"]\nlicense_link: https://x.y/z', ("en", "no"), ("https://x.y/z", "USE_POLICY.md")),
+        ("language: en", ("en",), ("USE_POLICY.md",)),
+        ("language:\n  - en\n  - \x1b[2J\ntags:\n- a: b\n- c", ("en", "�[2J"), ("USE_POLICY.md",)),
+        ("- en\n language: de\nlanguage:", (), ("USE_POLICY.md",)),
+    ],
+)
+def test_languages_and_conditions(
+    tmp_path: Path, front: str, languages: tuple[str, ...], conditions: tuple[str, ...]
+) -> None:
+    folder = model_folder(tmp_path / "m")
+    (folder / "README.md").write_text(f"---\n{front}\n---\n")
+    (folder / "USE_POLICY.md").write_text("Be kind.")
+    card = read_card(folder)
+    assert (card.languages, card.conditions) == (languages, conditions)
+
+
+@pytest.mark.parametrize(
+    ("more", "window"),
+    [
+        ({"sliding_window": 4096}, 4096),
+        ({"sliding_window": 4096, "use_sliding_window": False}, None),
+        ({"sliding_window": None}, None),
+        ({"text_config": {"sliding_window": 512}}, 512),
+    ],
+)
+def test_sliding_windows(tmp_path: Path, more: dict[str, Any], window: int | None) -> None:
+    assert read_card(model_folder(tmp_path / "m", TINY_CONFIG | more)).sliding_window == window
+
+
+def test_tied_embeddings_are_seen_in_the_weights(tmp_path: Path) -> None:
+    assert read_card(model_folder(tmp_path / "a")).tied_embeddings is True
+    apart = safetensors({"model.embed_tokens.weight": ("F32", (2, 2), 16), "lm_head.weight": ("F32", (2, 2), 16)})
+    assert read_card(model_folder(tmp_path / "b", weights=apart)).tied_embeddings is False
+    neither = safetensors({"x.weight": ("F32", (2, 2), 16)})
+    assert read_card(model_folder(tmp_path / "c", weights=neither)).tied_embeddings is None
+
+
+def test_the_parameters_of_experts_that_sit_out_are_not_active(tmp_path: Path) -> None:
+    experts = {f"model.layers.0.mlp.experts.{one}.up_proj.weight": ("F32", (2, 2), 16) for one in range(4)}
+    weights = safetensors(experts | {"model.layers.0.mlp.shared_experts.up_proj.weight": ("F32", (2, 2), 16)})
+    config = TINY_CONFIG | {"num_local_experts": 4, "num_experts_per_tok": 1}
+    card = read_card(model_folder(tmp_path / "m", config, weights))
+    assert (card.parameters, card.active_parameters) == (20, 8)
+    assert read_card(model_folder(tmp_path / "n")).active_parameters is None
+    metadata = TINY_METADATA | {"llama.expert_count": 8, "llama.expert_used_count": 2}
+    tensors = [*TINY_TENSORS, ("blk.0.ffn_down_exps.weight", "Q4_0", (32, 32, 8))]
+    card = read_card(write(tmp_path / "x.gguf", gguf(metadata, tensors)))
+    assert card.active_parameters == card.parameters - 32 * 32 * 6
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""In a word: does this model run on this machine? As it is, after a conversion, or not. Quick enough for long lists."""
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from engine.advice.answers import parse_bytes
+from engine.advice.catalogue import Catalogue
+from engine.advice.choosing import DEFAULT_CONTEXT, choose_precision
+from engine.advice.forecasting import forecast_decode, forecast_memory, measure_room
+from engine.advice.recommendation import recommend
+from engine.advice.records import Estimate
+from engine.advice.sizes import Part, SizeForecast
+from engine.advice.tree import Tree
+from engine.hardware.facts import Hardware
+from engine.models.card import ModelCard
+
+AS_IT_IS = "llamacpp"
+"""The framework that runs a model's own file, a quantized GGUF, without converting it."""
+
+
+class Verdict(Struct, frozen=True):
+    """Whether a model fits a machine. `precision` is "" where it fits as it is, or not at all.
+
+    Memory and speed are those at `context_length` tokens of the model as it is, or at the precision; of one that does
+    not fit, of the smallest precision.
+    """
+
+    fits: bool
+    framework: str
+    precision: str
+    context_length: int
+    memory_bytes: Estimate
+    decode_tokens_per_s: Estimate
+
+    @property
+    def words(self) -> str:
+        """fits, fits at PRECISION, or does not fit."""
+        if not self.fits:
+            return "does not fit"
+        return f"fits at {self.precision}" if self.precision else "fits"
+
+
+def judge(
+    tree: Tree, catalogue: Catalogue, hardware: Hardware, answers: Mapping[str, str]
+) -> Callable[[ModelCard], Verdict]:
+    """What gives each card's verdict on this hardware for the user's `answers`: the framework is found once for all.
+
+    Raises UsageError for a wrong answer.
+    """
+    recommendation = recommend(tree, catalogue, hardware, answers, None)
+    framework, settled = recommendation.chosen, recommendation.answers
+    elsewhere = "target" in settled and settled["target"].value == "another"
+    target = Hardware() if elsewhere else hardware
+    priority = settled["priority"].value if "priority" in settled else "ease"
+    budget = parse_bytes(settled["memory_budget"].value) if "memory_budget" in settled else None
+
+    def verdict(card: ModelCard) -> Verdict:
+        if (own := _as_it_is(catalogue, target, card, budget)) is not None:
+            return own
+        choice = choose_precision(catalogue, framework, target, card, priority, None, budget)
+        rows = [row for row in choice.precisions if row.precision == choice.precision] or sorted(
+            choice.precisions, key=lambda row: (row.memory_bytes.value is None, row.memory_bytes.value or 0.0)
+        )
+        nothing = Estimate(None, "no precision suits this model")
+        return Verdict(
+            choice.precision is not None,
+            framework,
+            choice.precision or "",
+            choice.context_length,
+            rows[0].memory_bytes if rows else nothing,
+            rows[0].decode_tokens_per_s if rows else nothing,
+        )
+
+    return verdict
+
+
+def _as_it_is(catalogue: Catalogue, hardware: Hardware, card: ModelCard, budget_bytes: int | None) -> Verdict | None:
+    """The verdict on a quantized GGUF that fits as it is; None for any other model."""
+    if not (card.quantized and card.format == "gguf"):
+        return None
+    length = min(card.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    room = measure_room(catalogue, AS_IT_IS, hardware, budget_bytes)
+    memory, needed = forecast_memory(catalogue, AS_IT_IS, card.size_bytes, card, length)
+    if not room.fits(needed):
+        return None
+    types = catalogue.types
+    speed = Estimate(None, "unknown: how fast weights of its types are read was not measured")
+    if all(group.type in types for group in card.weights):
+        parts = tuple(
+            Part(group.role, group.type, float(group.size_bytes), types[group.type].efficiency)
+            for group in card.weights
+        )
+        tied = not any(group.role == "output" for group in card.weights)
+        speed = forecast_decode(catalogue, AS_IT_IS, SizeForecast(parts, 0, tied), hardware, card, needed, room)
+    return Verdict(True, AS_IT_IS, "", length, memory, speed)
