@@ -112,7 +112,10 @@ def _search(options: Namespace) -> int:
         for one, said in judged
     ]
     headers = ("Repository", "Parameters", "Formats", "Licence", "Downloads", "Here")
-    for line in table(headers, rows, screen.columns, right=(1, 4)) if rows else ["The hub has none of that name."]:
+    if not rows:
+        err().line("The hub has none of that name.")
+        return 0
+    for line in table(headers, rows, screen.columns, right=(1, 4)):
         screen.line(line)
     err().line("“Here” goes by the size alone; `edgewise models show REPOSITORY` reads the model's own headers.", "dim")
     return 0

@@ -151,5 +151,6 @@ def _nothing_called(reference: str, path: Path, names: list[str]) -> InputError:
         f"There is no model called {shown}.",
         "It is no path that exists, no name in the models folder or in another program's, and not in the curated list.",
         (f"Did you mean {' or '.join(printable(name, keep='') for name in near)}? " if near else "")
-        + f"Give a .gguf file, a Hugging Face folder, or {PACKAGED.aliases[0]} for the packaged model.",
+        + "Give a .gguf file, a Hugging Face folder, organisation/name of a model on the hub, or "
+        f"{PACKAGED.aliases[0]} for the packaged model.",
     )

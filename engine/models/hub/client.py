@@ -242,12 +242,17 @@ def _refusal(error: Any, status: int, what: str) -> EdgewiseError:
 
 def _unreachable(error: Exception, what: str) -> ResourceError:
     host = clean(endpoint().partition("://")[2])
-    if (tls := _tls(error)) is not None:
+    tls = _tls(error)
+    if tls is not None and "CERTIFICATE_VERIFY_FAILED" in str(tls):
+        reason = clean(str(getattr(tls, "verify_message", "") or "it could not be verified"))
         return ResourceError(
             what,
-            f"The certificate of {host} is not trusted: {clean(tls)}.",
+            f"The certificate of {host} is not trusted: {reason}.",
             "If a proxy of your organisation stands in between, point SSL_CERT_FILE at its certificates.",
         )
+    if tls is not None:
+        reason = clean(getattr(tls, "reason", "") or str(tls))
+        return ResourceError(what, f"{host} gives no encrypted connection: {reason}.", _NETWORK_REMEDY)
     if any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
         return ResourceError(what, f"The name {host} could not be found.", _NETWORK_REMEDY)
     if "ConnectError" in {kind.__name__ for kind in type(error).__mro__}:
@@ -255,12 +260,10 @@ def _unreachable(error: Exception, what: str) -> ResourceError:
     return ResourceError(what, f"The connection to {host} broke off.", _NETWORK_REMEDY)
 
 
-def _tls(error: Exception) -> str | None:
-    """What is wrong with a certificate or the encryption, if that is the cause."""
+def _tls(error: Exception) -> BaseException | None:
+    """What went wrong with a certificate or the encryption, if that is the cause."""
     found = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
-    if found is not None:
-        return str(getattr(found, "verify_message", "") or found.reason or found)
-    return "it could not be verified" if "CERTIFICATE_VERIFY_FAILED" in str(error) else None
+    return found or (error if "CERTIFICATE_VERIFY_FAILED" in str(error) else None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
