@@ -25,7 +25,8 @@ import psutil
 
 from engine import frameworks
 from engine.advice.records import Step
-from engine.frameworks.olive.recipes import complete, made_for
+from engine.frameworks.olive.made import made_for
+from engine.frameworks.olive.recipes import complete
 from engine.hardware import probe
 from engine.models import is_restored, read_card, restored_folder
 from engine.models.packaged import packaged_path

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from msgspec import structs
+
 from engine.advice.catalogue import Catalogue, Claims
 from engine.advice.records import Answer, Ranked
 from engine.advice.target import Target
@@ -10,9 +12,18 @@ from engine.advice.tree import FRAMEWORKS, Leaf
 _DOTS = ("none", "basic", "good", "excellent")
 
 
-def rank(catalogue: Catalogue, leaf: Leaf, answers: Mapping[str, Answer], target: Target) -> tuple[Ranked, ...]:
-    """The ranking: what runs before what does not, the tree's two choices before the others, then by score."""
-    ranked = [_rate(catalogue, name, leaf, answers, target) for name in FRAMEWORKS]
+def rank(
+    catalogue: Catalogue,
+    leaf: Leaf,
+    answers: Mapping[str, Answer],
+    target: Target,
+    refusals: Mapping[str, str],
+) -> tuple[Ranked, ...]:
+    """The ranking: what runs before what does not, the tree's two choices before the others, then by score.
+
+    `refusals` are the frameworks that cannot take the model, with the reasons.
+    """
+    ranked = [_refused(_rate(catalogue, name, leaf, answers, target), refusals.get(name)) for name in FRAMEWORKS]
 
     def place(entry: Ranked) -> tuple[bool, bool, bool, float]:
         return (
@@ -23,6 +34,12 @@ def rank(catalogue: Catalogue, leaf: Leaf, answers: Mapping[str, Answer], target
         )
 
     return tuple(sorted(ranked, key=place))
+
+
+def _refused(ranked: Ranked, reason: str | None) -> Ranked:
+    if reason is None:
+        return ranked
+    return structs.replace(ranked, runs=False, reasons_against=(reason, *ranked.reasons_against))
 
 
 def _rate(

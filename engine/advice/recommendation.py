@@ -25,10 +25,12 @@ def recommend(
     card: ModelCard | None,
     context_length: int | None = None,
     framework: str = "",
+    refusals: Mapping[str, str] | None = None,
 ) -> Recommendation:
     """What to run on this hardware, and how, for the user's `answers` (by question; the rest is detected or default).
 
-    `framework` is the one that the user goes on with, whatever is recommended. Raises UsageError for a wrong answer.
+    `framework` is the one that the user goes on with, whatever is recommended. `refusals` are the frameworks that
+    cannot take the model, with the reasons. Raises UsageError for a wrong answer.
     """
     if context_length is not None and context_length < 1:
         raise UsageError(f"A context of {context_length} tokens is not possible", remedy="Give a number above zero.")
@@ -36,10 +38,10 @@ def recommend(
     path, leaf_name = walk(tree, settled)
     leaf = tree.leaves[leaf_name]
     target = describe_target(catalogue, hardware, settled)
-    ranking = rank(catalogue, leaf, settled, target)
+    ranking = rank(catalogue, leaf, settled, target, refusals or {})
     best, secondary = ranking[0], _secondary(leaf, ranking)
     warnings = _contradictions(tree, hardware, settled)
-    warnings += _framework_warnings(catalogue, leaf, ranking, target)
+    warnings += _framework_warnings(catalogue, leaf, ranking, target, refusals or {})
     recommendation = Recommendation(
         leaf=leaf_name,
         framework=best.framework,
@@ -107,26 +109,31 @@ def _contradictions(tree: Tree, hardware: Hardware, answers: Mapping[str, Answer
     return warnings
 
 
-def _framework_warnings(catalogue: Catalogue, leaf: Leaf, ranking: tuple[Ranked, ...], target: Target) -> list[str]:
+def _framework_warnings(
+    catalogue: Catalogue,
+    leaf: Leaf,
+    ranking: tuple[Ranked, ...],
+    target: Target,
+    refusals: Mapping[str, str],
+) -> list[str]:
     warnings = []
     best = ranking[0]
     entries = {entry.framework: entry for entry in ranking}
+
+    def why_not(framework: str) -> str:
+        if framework in refusals:
+            return f"cannot be used here: {refusals[framework]}"
+        rules = [rule for rule in catalogue.rules if rule.framework == framework and not rule.runs]
+        against = " ".join(rule.reason_against for rule in rules if target.matches(rule))
+        return f"cannot run on the target: {against}"
+
     if not entries[leaf.framework].runs:
         warnings.append(
-            f"The tree says {entries[leaf.framework].title}, but it cannot run on the target:"
-            f" {_why_not(catalogue, leaf.framework, target)} {best.title} is the best that can."
+            f"The tree says {entries[leaf.framework].title}, but it {why_not(leaf.framework)}"
+            f" {best.title} is the best that can."
         )
     if not entries[leaf.secondary].runs:
-        warnings.append(
-            f"The second choice, {entries[leaf.secondary].title}, cannot run on the target:"
-            f" {_why_not(catalogue, leaf.secondary, target)}"
-        )
+        warnings.append(f"The second choice, {entries[leaf.secondary].title}, {why_not(leaf.secondary)}")
     if not best.runs:
-        warnings.append("None of the four frameworks is known to run on the target.")
+        warnings.append("None of the four frameworks is known to run this on the target.")
     return warnings
-
-
-def _why_not(catalogue: Catalogue, framework: str, target: Target) -> str:
-    """The reasons of the rules that forbid a framework on the target."""
-    rules = [rule for rule in catalogue.rules if rule.framework == framework and not rule.runs]
-    return " ".join(rule.reason_against for rule in rules if target.matches(rule))

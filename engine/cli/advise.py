@@ -42,6 +42,8 @@ def run(options: Namespace) -> int:
         screen.line("Plan", "bold")
         for line in plan_lines(plan, screen.columns):
             screen.line(line)
+        for one in plan.obstacles:
+            screen.say(f"It would not start: {one.what} {one.why} {one.remedy}")
     elif obstacle:
         screen.line()
         screen.say(f"No plan: {obstacle}")

@@ -26,8 +26,18 @@ def advise(
 ) -> Recommendation:
     """Ask the tree and the catalogue that come with Edgewise; `framework` is the one to go on with, if there is one."""
     from engine.advice import load_catalogue, load_tree, recommend
+    from engine.frameworks.support import refusals
 
-    return recommend(load_tree(), load_catalogue(), hardware, answers or {}, card, context_length, framework or "")
+    return recommend(
+        load_tree(),
+        load_catalogue(),
+        hardware,
+        answers or {},
+        card,
+        context_length,
+        framework or "",
+        refusals(card) if card else None,
+    )
 
 
 def choose(hardware: Hardware, card: ModelCard, framework: str | None = None, precision: str | None = None) -> Choice:

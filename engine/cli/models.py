@@ -11,6 +11,9 @@ from engine.cli.terminal import emit, err, out
 from engine.models.card import ModelCard
 from engine.text import human_bytes
 
+_SIGNS = {True: "✓", False: "✗", None: "?"}
+"""Whether a framework supports an architecture; ? where it is not known."""
+
 
 def run(options: Namespace) -> int:
     """List the models at hand, show one, search the hub, or fetch from it."""
@@ -71,20 +74,26 @@ def _plain(verdict: Verdict) -> dict[str, object]:
 
 
 def _show(options: Namespace) -> int:
+    from engine.frameworks import get
+    from engine.frameworks.support import supports
     from engine.models import find_model
 
     card = find_model(options.model)
-    verdict = _judge()(card)
+    verdict, said = _judge()(card), supports(card)
     if options.json:
         import msgspec
 
-        emit({**msgspec.to_builtins(card), "verdict": _plain(verdict)})
+        emit({**msgspec.to_builtins(card), "verdict": _plain(verdict), "supports": msgspec.to_builtins(said)})
         return 0
     screen = out()
     memory = estimate_text(verdict.memory_bytes, human_bytes)
     here = f"{verdict.words}: {memory} to chat with {verdict.context_length} tokens of context"
-    for line in table(("Property", "Value"), [*_properties(card), ("Here", here)], screen.columns):
+    taken = ", ".join(f"{get(one.framework).title} {_SIGNS[one.supported]}" for one in said)
+    rows = [*_properties(card), ("Supported by", taken), ("Here", here)]
+    for line in table(("Property", "Value"), rows, screen.columns):
         screen.line(line)
+    for one in said:
+        screen.say(f"{get(one.framework).title}: {one.basis}", "  ", "dim")
     return 0
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from engine.advice.records import Cost, Estimate, Step
 from engine.downloads import ByteProgress
+from engine.frameworks.architectures import Architectures
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded
@@ -147,6 +148,13 @@ class Framework(Protocol):
     @property
     def suffix(self) -> str:
         """What the result's name ends with: .gguf, or nothing where it is a folder."""
+        ...
+
+    def architectures(self, home: Path, form: str) -> Architectures | None:
+        """What it takes from a source form (gguf, safetensors), as the files of one of its environments list it.
+
+        `home` is that environment's folder. None where it does not decide it.
+        """
         ...
 
     def precisions(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What stands in the way of a plan, found before its first byte: numbers, reasons, and the smaller roads."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from engine import frameworks
 from engine.advice.records import Obstacle, Step
 from engine.errors import EdgewiseError
 from engine.frameworks.contract import Framework
+from engine.frameworks.support import supports, unsupported
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 from engine.models.safetensors import find_shards, read_shards
@@ -25,13 +26,16 @@ StepsOf = Callable[[Framework, str], list[Step]]
 def obstacles(
     card: ModelCard, framework: Framework, precision: str, steps: Iterable[Step], hardware: Hardware, steps_of: StepsOf
 ) -> tuple[Obstacle, ...]:
-    """Everything known now that would make the plan fail: disk, memory, compilers, files that are missing.
+    """Everything known now that would make the plan fail: architecture, disk, memory, compilers, missing files.
 
     `steps_of` gives the other plans that are looked through for smaller roads.
     """
     todo = [step for step in steps if not step.present]
-    roads = partial(_roads, framework, precision, hardware, steps_of)
-    found = list(_broken_source(card))
+    said = supports(card)
+    taken = {one.framework for one in said if one.supported is not False}
+    roads = partial(_roads, framework, precision, hardware, steps_of, taken)
+    found = [one for one in (unsupported(card, framework, said),) if one]
+    found += _broken_source(card)
     found += missing_tools(framework, todo, hardware)
     disk, free = disk_bytes(todo), hardware.disk.free_bytes.value
     memory, usable = peak_bytes(todo), hardware.memory.usable_bytes.value
@@ -91,11 +95,12 @@ def _broken_source(card: ModelCard) -> Iterator[Obstacle]:
         yield Obstacle(f"config.json does not fit the weights of {card.name}.", why, again)
 
 
-def _roads(framework: Framework, precision: str, hardware: Hardware, steps_of: StepsOf) -> str:
-    """Other precisions and frameworks that would fit, as a sentence; "" where none does."""
+def _roads(framework: Framework, precision: str, hardware: Hardware, steps_of: StepsOf, taken: Container[str]) -> str:
+    """Other precisions, and frameworks of those `taken`, that would fit, as a sentence; "" where none does."""
     free, usable = hardware.disk.free_bytes.value, hardware.memory.usable_bytes.value
     fitting = []
-    for other in (framework, *(frameworks.get(name) for name in frameworks.names() if name != framework.name)):
+    others = (frameworks.get(name) for name in frameworks.names() if name != framework.name and name in taken)
+    for other in (framework, *others):
         for name in reversed(other.precisions()):  # the best that fits
             try:
                 steps = [step for step in steps_of(other, name) if not step.present]

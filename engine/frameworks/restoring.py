@@ -20,9 +20,8 @@ from engine.errors import InputError
 from engine.frameworks.contract import Report, StepFunction
 from engine.frameworks.gguf_reference import check_prompts, next_token_logits, require_agreement
 from engine.frameworks.tokens import FolderTokenizer
-from engine.models.restored import RECORD, is_restored
+from engine.models.restored import ARCHITECTURES, RECORD, is_restored
 
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 NAMES = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",

@@ -62,6 +62,8 @@ class ModelCard(Struct, frozen=True):
     """On the hub: organisation/name."""
     revision: str = ""
     """On the hub: the commit."""
+    model_class: str = ""
+    """What config.json calls its class: LlamaForCausalLM, …; "" for a GGUF and where it is not said."""
 
     @property
     def weight_types(self) -> dict[str, int]:

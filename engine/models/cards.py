@@ -175,6 +175,7 @@ def folder_card(
         path=str(folder.absolute()),
         format="safetensors",
         architecture=_architecture(config, nested),
+        model_class=next(_classes(config), ""),
         parameters=sum(group.parameters for group in weights),
         size_bytes=size_bytes,
         tensors=sum(group.tensors for group in weights),
@@ -244,9 +245,7 @@ def _nested(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _architecture(config: dict[str, Any], nested: dict[str, Any]) -> str:
-    classes = config.get("architectures")
-    named = [config.get("model_type"), nested.get("model_type"), *(classes if isinstance(classes, list) else [])]
-    for name in named:
+    for name in (config.get("model_type"), nested.get("model_type"), *_classes(config)):
         if found := short(name):
             return found
     raise InputError(
@@ -254,6 +253,11 @@ def _architecture(config: dict[str, Any], nested: dict[str, Any]) -> str:
         "It has neither model_type nor architectures.",
         "Download the model's config.json again.",
     )
+
+
+def _classes(config: dict[str, Any]) -> Iterator[str]:
+    names = config.get("architectures")
+    yield from filter(None, map(short, names if isinstance(names, list) else []))
 
 
 # Both

@@ -42,6 +42,7 @@ class Curated(Struct, frozen=True, forbid_unknown_fields=True):
     languages: tuple[str, ...] = ()
     sliding_window: int | None = None
     extras: tuple[str, ...] = ()
+    model_class: str = ""
 
 
 class CuratedList(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +80,7 @@ def _card(repository: str, entry: Curated) -> ModelCard:
         path="",
         format="safetensors",
         architecture=entry.architecture,
+        model_class=entry.model_class,
         parameters=parameters,
         size_bytes=parameters * _BYTES,
         tensors=sum(group.tensors for group in weights),

@@ -6,6 +6,8 @@ from pathlib import Path
 from engine.models.packaged import PACKAGED, packaged_path
 from engine.paths import data_dir
 
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+"""What can be restored, and the class that config.json then names."""
 RECORD = "restored.json"
 """Written into a folder that is whole: what it was restored from, and how it was checked."""
 

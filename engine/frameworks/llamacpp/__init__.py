@@ -1,14 +1,17 @@
 """llama.cpp, the describing half: what it converts to, what that takes, and the steps. Imports nothing heavy."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, structs
 
 from engine.advice.records import Cost, Estimate, Step
 from engine.errors import InputError
+from engine.frameworks.architectures import Architectures
 from engine.frameworks.contract import Environment, Option, Prepared, Report
 from engine.frameworks.describing import known_cost, output_name, prove_step
+from engine.frameworks.llamacpp import architectures
 from engine.frameworks.llamacpp.build import costs, expected_build, prepare
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
@@ -45,6 +48,10 @@ class LlamaCpp(Struct, frozen=True):
     restores_in: str = ""
     reference: str = "F16"
     suffix: str = ".gguf"
+
+    def architectures(self, home: Path, form: str) -> Architectures | None:
+        """See llamacpp/architectures.py."""
+        return architectures.read(home, form)
 
     def precisions(self) -> tuple[str, ...]:
         """Smallest first."""

@@ -2,15 +2,17 @@
 
 import platform
 import sys
-import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 
 from msgspec import structs
 
 from engine.advice.records import Cost, Estimate, Step
-from engine.errors import InputError, ResourceError
+from engine.errors import ResourceError
+from engine.frameworks.architectures import Architectures
 from engine.frameworks.contract import Environment, Option, Prepared, Report
 from engine.frameworks.describing import ReadyMade, output_name, prove_step
+from engine.frameworks.mlx import architectures
 from engine.frameworks.mlx.recipes import (
     DTYPE_BITS,
     EMBEDDING_BITS,
@@ -22,7 +24,6 @@ from engine.frameworks.mlx.recipes import (
 )
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
-from engine.paths import ASSETS
 
 RUN = Environment("mlx-run", "run", "mlx-run.txt", "from engine.frameworks.mlx.proof import prove; prove()")
 SHARD_BYTES = 1 << 30
@@ -48,6 +49,10 @@ class Mlx(ReadyMade, frozen=True):
     reads: frozenset[str] = frozenset({"safetensors"})
     restores_in: str = RUN.name
     reference: str = "mlx-bf16"
+
+    def architectures(self, home: Path, form: str) -> Architectures | None:
+        """See mlx/architectures.py."""
+        return architectures.read(home, form)
 
     def precisions(self) -> tuple[str, ...]:
         """Smallest first."""
@@ -88,9 +93,8 @@ class Mlx(ReadyMade, frozen=True):
         return Prepared()
 
     def plan(self, card: ModelCard, precision: str, hardware: Hardware, wishes: Mapping[str, str]) -> tuple[Step, ...]:
-        """Conversion and proof. Raises InputError for a model or a setting that MLX cannot do."""
+        """Conversion and proof. Raises InputError for a setting that MLX cannot do."""
         settings = settle(card, precision, wishes)
-        _require_supported(card)
         return (
             self._convert_step(card, precision, settings),
             Step(
@@ -174,21 +178,6 @@ def require_system(name: str, libc: tuple[str, str], macos: str) -> None:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdecimal())
-
-
-def _require_supported(card: ModelCard) -> None:
-    """The architectures are those of the pinned mlx-lm; GGUF writes the same names without or with other dashes."""
-    known = tomllib.loads((ASSETS / "environments" / "mlx.toml").read_text())["architectures"]["names"]
-    if _plain(card.architecture) not in map(_plain, known):
-        raise InputError(
-            f"MLX does not support the architecture {card.architecture}.",
-            f"mlx-lm has {len(known)} architectures; this is none of them.",
-            "Choose another framework for this model: `edgewise advise` ranks them.",
-        )
-
-
-def _plain(architecture: str) -> str:
-    return architecture.lower().replace("-", "").replace("_", "")
 
 
 def _convert_memory(card: ModelCard, size: float, emulated: bool) -> Estimate:

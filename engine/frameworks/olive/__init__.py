@@ -12,8 +12,10 @@ from msgspec import structs
 
 from engine.advice.records import Cost, Estimate, Step
 from engine.errors import InputError
+from engine.frameworks.architectures import Architectures
 from engine.frameworks.contract import Environment, Option
 from engine.frameworks.describing import ReadyMade, output_name, prove_step
+from engine.frameworks.olive import architectures
 from engine.frameworks.olive.recipes import PROVIDERS, Pass, passes, provider_of, read_recipe
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
@@ -121,6 +123,10 @@ class Olive(ReadyMade, frozen=True):
     reads: frozenset[str] = frozenset({"safetensors"})
     restores_in: str = "olive-convert"
     reference: str = "olive-fp32"
+
+    def architectures(self, home: Path, form: str) -> Architectures | None:
+        """See olive/architectures.py."""
+        return architectures.read(home, form)
 
     def precisions(self) -> tuple[str, ...]:
         """Smallest first; the recipe of one's own is last."""

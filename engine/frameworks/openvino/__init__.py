@@ -11,8 +11,10 @@ from msgspec import structs
 
 from engine.advice.records import Cost, Estimate, Step
 from engine.errors import InputError
+from engine.frameworks.architectures import Architectures
 from engine.frameworks.contract import Environment, Option
 from engine.frameworks.describing import ReadyMade, output_name, prove_step
+from engine.frameworks.openvino import architectures
 from engine.frameworks.openvino.settings import INT4, INT8, STATIC, check_calibration, settle_int4
 from engine.frameworks.openvino.support import require_supported
 from engine.hardware.facts import Hardware
@@ -45,6 +47,10 @@ class OpenVino(ReadyMade, frozen=True):
     reads: frozenset[str] = frozenset({"gguf", "safetensors"})
     restores_in: str = ""
     reference: str = REFERENCE
+
+    def architectures(self, home: Path, form: str) -> Architectures | None:
+        """See openvino/architectures.py."""
+        return architectures.read(home, form)
 
     def precisions(self) -> tuple[str, ...]:
         """Smallest first."""
