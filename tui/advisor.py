@@ -1,6 +1,6 @@
 """The tree, the catalogue and one machine, held together so that a screen can ask "what if" again and again."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -9,6 +9,8 @@ from engine.advice.answers import parse_bytes
 from engine.advice.catalogue import Catalogue
 from engine.advice.records import Recommendation
 from engine.advice.tree import Tree
+from engine.advice.verdicts import Verdict
+from engine.frameworks.support import refusals
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 
@@ -27,9 +29,18 @@ class Advisor(Struct, frozen=True):
 
         The precisions are those of `framework`, else of the recommended one.
         """
-        known = {key: value for key, value in answers.items() if self.accepts(key, value)}
         wanted = framework if framework in frameworks.names() else ""
-        return advice.recommend(self.tree, self.catalogue, self.machine, known, card, framework=wanted)
+        known, refused = self._known(answers), refusals(card) if card else None
+        return advice.recommend(
+            self.tree, self.catalogue, self.machine, known, card, framework=wanted, refusals=refused
+        )
+
+    def judge(self, answers: Mapping[str, str]) -> Callable[[ModelCard], Verdict]:
+        """What says of a model, in a word, whether it runs here."""
+        return advice.judge(self.tree, self.catalogue, self.machine, self._known(answers))
+
+    def _known(self, answers: Mapping[str, str]) -> dict[str, str]:
+        return {key: value for key, value in answers.items() if self.accepts(key, value)}
 
     def accepts(self, key: str, value: str) -> bool:
         """Whether the tree has this question and takes this answer."""

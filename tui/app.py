@@ -1,6 +1,7 @@
 """The terminal application: looks, keys, commands and memory of the journey. Each screen shows one noun."""
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
@@ -31,6 +32,7 @@ PLACES = {
     "precision": "Choose a precision",
     "jobs": "Jobs",
     "library": "Library",
+    "space": "Space: what takes room on the disk",
 }
 """Where one can go from anywhere, with the words of the command palette."""
 
@@ -174,5 +176,6 @@ def main(initial: str | None = None) -> int:
         )
     app = EdgewiseApp(initial)
     status = app.run()
-    sys.stderr.write(farewell())
+    with contextlib.suppress(OSError):  # the terminal is gone
+        sys.stderr.write(farewell())
     return app.return_code or 0 if status is None else status

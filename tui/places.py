@@ -37,10 +37,9 @@ def gather(place: str, settings: "Settings", machine: "Hardware | None") -> Buil
 
             return partial(AdviceScreen, _advisor(machine), _chosen(settings))
         case "model":
-            from engine import models
-            from tui.screens.model import ModelScreen
+            from tui.screens.model import ModelScreen, known_models
 
-            return partial(ModelScreen, models.list_models())
+            return partial(ModelScreen, known_models(), machine or _probe())
         case "precision":
             return _precision(settings, machine)
         case "plan":
@@ -62,6 +61,10 @@ def gather(place: str, settings: "Settings", machine: "Hardware | None") -> Buil
             from tui.screens.library import LibraryScreen
 
             return partial(LibraryScreen, library.list_artifacts(), what)
+        case "space":
+            from tui.screens.space import SpaceScreen
+
+            return SpaceScreen
         case "chat":
             return _chat(what)
     raise UsageError(f"There is no screen {place!r}.", "", "Start `edgewise` without naming one.")
@@ -81,9 +84,9 @@ def _advisor(machine: "Hardware | None") -> "Advisor":
 
 def _chosen(settings: "Settings") -> "ModelCard | None":
     """The card of the model chosen before, if it is still there."""
-    from engine import models
+    from tui.chosen import find_chosen
 
-    return models.find_model(settings.model) if settings.model else None
+    return find_chosen(settings.model) if settings.model else None
 
 
 def _precision(settings: "Settings", machine: "Hardware | None") -> Build:
@@ -98,6 +101,7 @@ def _precision(settings: "Settings", machine: "Hardware | None") -> Build:
 
 def _plan(settings: "Settings", machine: "Hardware | None") -> Build:
     from engine import frameworks, models
+    from tui.chosen import asks_the_hub
     from tui.screens.options import own_values
     from tui.screens.plan import PlanScreen
 
@@ -105,6 +109,8 @@ def _plan(settings: "Settings", machine: "Hardware | None") -> Build:
         raise UsageError("There is no plan yet.", "", "Choose a model and a precision first.")
     machine = machine or _probe()
     card = _chosen(settings) or models.packaged_card()
+    if asks_the_hub(card):  # which is asked only by the user's own keys
+        return _precision(settings, machine)
     wishes = own_values(frameworks.get(settings.framework), settings.precision, settings)
     plan = frameworks.make_plan(card, settings.framework, settings.precision, machine, wishes=wishes)
     return partial(PlanScreen, plan, machine)

@@ -53,7 +53,7 @@ def find_model(reference: str) -> ModelCard:
     if asked in chosen:
         return chosen[asked]
     known = [*PACKAGED.aliases, *named, *in_stores, *chosen]
-    if "/" in asked and not asked.endswith(".gguf") and is_reference(reference):
+    if "/" in asked and (":" in asked or not asked.endswith(".gguf")) and is_reference(reference):
         return _ask_the_hub(reference, known)
     raise _nothing_called(reference, path, known)
 

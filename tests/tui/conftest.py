@@ -25,6 +25,7 @@ class World:
     def __init__(self) -> None:
         self.machine = samples.MACHINE
         self.cards = [samples.CARD, samples.FOLDER]
+        self.curated = [samples.CURATED]
         self.plan = samples.PLAN
         self.framework = ""
         """Whose precisions are shown; "" for the samples'."""
@@ -137,11 +138,13 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
             "find_model": world.find_model,
             "read_card": lambda path: world.find_model(str(path)),
             "packaged_card": lambda: samples.CARD,
+            "curated": lambda: tuple(world.curated),
         },
         engine.advice: {
             "load_tree": lambda: samples.TREE,
             "load_catalogue": lambda: samples.CATALOGUE,
             "recommend": world.recommend,
+            "judge": lambda *known: samples.judge,
         },
         engine.frameworks: {"make_plan": world.make_plan, "quickstart_plan": world.quickstart_plan},
         engine.work.jobs: {

@@ -19,11 +19,16 @@ from engine.advice.records import (
     Step,
 )
 from engine.advice.tree import Leaf, Node, Option, Question, Tree
+from engine.advice.verdicts import Verdict
+from engine.errors import ResourceError
 from engine.hardware.facts import Cpu, Disk, Fact, Hardware, Memory
 from engine.library import Artifact, FileRecord, Manifest
+from engine.models import Found, Reference, Repository
 from engine.models.card import ModelCard, WeightGroup
+from engine.space.items import Item
 from engine.work.journal import JobView, StepView
 from engine.work.protocol import Note
+from tui.hub_looks import GgufChoice, Look
 
 MIB, GIB = 1 << 20, 1 << 30
 NOON = 1_767_268_800.0
@@ -100,6 +105,29 @@ FOLDER = ModelCard(
     chat_template=True,
     origin="local",
 )
+
+CURATED = replace(
+    FOLDER,
+    name="Qwen2.5-1.5B-Instruct",
+    path="",
+    architecture="qwen2",
+    parameters=1_543_714_304,
+    size_bytes=3_087_428_608,
+    licence="apache-2.0",
+    conditions=("https://huggingface.co/Qwen/Qwen2.5-1.5B-Instruct",),
+    languages=("en", "zh"),
+    estimated=True,
+    origin="curated",
+    repository="Qwen/Qwen2.5-1.5B-Instruct",
+)
+
+
+def judge(card: ModelCard) -> Verdict:
+    """A machine with 2 GiB: quantized files fit as they are, larger models at Q4_K_M, very large ones not at all."""
+    as_it_is, fits = card.quantized and card.format == "gguf", card.size_bytes < 8 * GIB
+    needed = Estimate((card.size_bytes if as_it_is else card.size_bytes / 3) + 180e6, "weights, cache and buffers")
+    speed = Estimate(2e10 / card.size_bytes, "memory bandwidth measured here, 21 GB/s")
+    return Verdict(fits, "llamacpp", "" if as_it_is or not fits else "Q4_K_M", 4096, needed, speed)
 
 
 def _forecast(
@@ -263,6 +291,86 @@ OTHER = Artifact(
     ),
     Path("/data/library/qwen2.5-0.5b-instruct-q8_0"),
 )
+
+
+ITEMS = (
+    Item(
+        "environment/olive-convert",
+        "environment",
+        Path("/home/ada/.local/share/edgewise/environments/olive-convert"),
+        int(2.9 * GIB),
+        "Microsoft Olive, to convert",
+        ("Conversions with Microsoft Olive would first make it again.",),
+        "`edgewise setup olive --purpose convert` makes it again.",
+        Cost(Estimate(int(1.1 * GIB), "sizes told by the package index"), time_s=Estimate(190, "at 5 MB/s")),
+        "environment",
+    ),
+    Item(
+        "hub/Qwen/Qwen2.5-0.5B-Instruct@7ae557604",
+        "hub",
+        Path("/home/ada/.cache/huggingface/hub/models--Qwen--Qwen2.5-0.5B-Instruct/snapshots/7ae557604"),
+        988 * MIB,
+        "a model from the hub, in the cache shared with others",
+        ("qwen2.5-0.5b-instruct-q8_0 cannot be made again without it; they keep working.",),
+        "It is pulled again when it is needed.",
+        Cost(download_bytes=Estimate(988 * MIB, "its size"), time_s=Estimate(207, "at 5 MB/s")),
+        "hub",
+    ),
+    Item(
+        "cache/sources",
+        "cache",
+        Path("/home/ada/.local/share/edgewise/cache/sources"),
+        60 * MIB,
+        "llama.cpp's sources, as downloaded",
+        again="Made again when it is needed.",
+        used_by="job 20260101-120000-a1b2 (Set up llama.cpp to run)",
+    ),
+    Item("yours/settings.json", "yours", Path("/home/ada/settings.json"), 205, "your settings", method=""),
+)
+
+FOUND = tuple(
+    Found(
+        f"{owner}/Qwen2.5-0.5B-Instruct{ending}",
+        downloads=downloads,
+        gated=gated,
+        parameters=494_032_768,
+        formats=(form,),
+        licence="apache-2.0",
+        languages=("en",),
+        base_models=("Qwen/Qwen2.5-0.5B",),
+        modified="2025-01-12",
+    )
+    for owner, ending, downloads, gated, form in (
+        ("Qwen", "", 1_204_551, False, "safetensors"),
+        ("quantizer", "-GGUF", 88_120, False, "gguf"),
+        ("someone", "-Legal", 312, True, "safetensors"),
+    )
+)
+
+
+def look(repository: str) -> Look:
+    """What is seen of one of those found."""
+    found = next(one for one in FOUND if one.id == repository)
+    if found.gated:
+        raise ResourceError(
+            f"config.json of {repository} could not be read.",
+            "Its publisher wants its conditions accepted first, and no token says who you are.",
+            f"Accept the conditions on its page https://huggingface.co/{repository}, and log in with `hf auth login`, "
+            "or set HF_TOKEN.",
+        )
+    told = Repository(
+        repository, "7ae557604adf67be50417f59c2c2f167def9a775", True, (), {}, {}, {}, {}, downloads=found.downloads,
+        tags=("base_model:Qwen/Qwen2.5-0.5B",),
+    )  # fmt: skip
+    card = replace(FOLDER, path="", licence="apache-2.0", repository=repository, revision=told.commit, origin="hub")
+    if "GGUF" not in repository:
+        return Look(told, Reference(repository), card, judge(card))
+    card = replace(card, format="gguf", size_bytes=398 * MIB, quantized=True, estimated=True)
+    sizes = (("Q4_K_M", 398), ("Q8_0", 531), ("F16", 994), ("F32", 9000))
+    choices = tuple(
+        GgufChoice(f"qwen2.5-0.5b-{name}.gguf", name, size * MIB, size < 8000, name == "Q4_K_M") for name, size in sizes
+    )
+    return Look(told, Reference(repository, "", choices[0].file), card, judge(card), choices)
 
 
 def _cost(download: float | None = 0, disk: float = 0, memory: float = 0, time: float = 0) -> Cost:

@@ -139,6 +139,50 @@ class TestModel:
             assert "BF16 × 290" in text
             assert "Licence       unknown" in text
 
+    async def test_says_whether_each_runs_here(self, world: World) -> None:
+        world.curated = [samples.CURATED, msgspec.structs.replace(samples.CURATED, name="Huge", repository="org/huge",
+                                                                  size_bytes=200 << 30)]  # fmt: skip
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await go(pilot, "model")
+            rows = {line.split()[0].strip("›"): line for line in shown(pilot.app).splitlines() if "  ✓" in line}
+            assert "✓ fits  " in shown(pilot.app)
+            assert "✓ fits at Q4_K_M" in rows["Qwen2.5-0.5B-Instruct"]
+            assert "~486 MiB" in rows["Qwen2.5-0.5B-Instruct"]
+            assert "✗ does not fit" in shown(pilot.app)
+            text = shown(pilot.app)
+            assert text.index("On the hub, fetched when") < text.index("Qwen2.5-1.5B-Instruct")
+            assert "Speed         memory bandwidth measured here" in text
+
+    async def test_the_curated_one_that_is_here_is_listed_once(self, world: World) -> None:
+        name = "Qwen/Qwen2.5-1.5B-Instruct"
+        here = msgspec.structs.replace(samples.FOLDER, path="/hf/x", origin="hub cache", repository=name)
+        world.cards.append(here)
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await go(pilot, "model")
+            assert "curated" not in shown(pilot.app)
+            await press(pilot, "slash")
+            await pilot.press(*name)
+            await press(pilot, "enter")
+            assert place(pilot.app) == "ModelScreen"
+            assert "Path          /hf/x" in shown(pilot.app)
+
+    async def test_what_has_come_meanwhile_is_there_on_return(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        listed = [samples.CARD]
+        monkeypatch.setattr("engine.models.list_models", lambda: list(listed), raising=False)
+        world.cards.append(msgspec.structs.replace(samples.FOLDER, name="typed", path="/typed", origin=""))
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await go(pilot, "model")
+            await press(pilot, "slash", *"/typed", "enter")
+            listed.append(msgspec.structs.replace(samples.FOLDER, name="fetched", path="/fetched"))
+            await press(pilot, "enter")
+            assert place(pilot.app) == "PrecisionScreen"
+            await press(pilot, "escape")
+            text = shown(pilot.app)
+        assert "› typed" in text
+        assert "fetched  " in text
+
     async def test_takes_a_path_and_tells_what_is_wrong_with_one(self, world: World) -> None:
         async with EdgewiseApp().run_test(size=(80, 24)) as pilot:
             await go(pilot, "model")

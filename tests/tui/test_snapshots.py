@@ -1,12 +1,14 @@
 """Every screen as it looks, at 80×24 and 120×40. Look at the report before accepting a change."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
 from engine.chat import Session
+from engine.space import items, removal
 from tests.engine.scripted import ScriptedClient
 from tests.tui import samples
 from tests.tui.conftest import World
@@ -31,6 +33,31 @@ def show(place: str, *keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
         if place:
             await go(pilot, place)
         await press(pilot, *keys)
+
+    return run
+
+
+@pytest.fixture
+def hub_of_samples(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that answers at once, and from samples: the address of a stand-in would be another one each time."""
+    monkeypatch.setattr("engine.models.search", lambda words, limit: samples.FOUND, raising=False)
+    monkeypatch.setattr("tui.hub_looks.Looker.look", lambda looker, reference: samples.look(reference.repository))
+    monkeypatch.setattr("tui.screens.hub.PAUSE_S", 0.01)
+
+
+def search_for(words: str, *keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
+    """Search the hub, press keys, and wait until the card under the cursor is read."""
+
+    async def run(pilot: Pilot[Any]) -> None:
+        await go(pilot, "model")
+        await press(pilot, "slash")
+        await pilot.press(*words, "enter")
+        for key in ("", *keys):
+            if key:
+                await press(pilot, key)
+            await settle(pilot)
+            await pilot.pause(0.1)
+            await settle(pilot)
 
     return run
 
@@ -106,8 +133,39 @@ class TestWork:
     def test_removing(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
         assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("library", "d"))
 
+    @pytest.mark.parametrize("keys", [("down", "space"), ("space", "down", "space", "d")], ids=["marked", "asked"])
+    def test_space(
+        self,
+        world: World,
+        monkeypatch: pytest.MonkeyPatch,
+        snap_compare: Any,
+        size: tuple[int, int],
+        keys: tuple[str, ...],
+    ) -> None:
+        for module in (items, removal):
+            monkeypatch.setattr(module, "list_items", lambda around: list(samples.ITEMS))
+        monkeypatch.setattr(removal, "_freed", lambda paths: 3 * samples.GIB)
+        monkeypatch.setattr("tui.screens.space.data_dir", lambda: Path("/home/ada/.local/share/edgewise"))
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("space", *keys))
+
+
+@both_sizes
+@pytest.mark.usefixtures("hub_of_samples")
+class TestHub:
+    @pytest.mark.parametrize("keys", [(), ("down",), ("down", "down")], ids=["card", "several", "gated"])
+    def test_results(self, snap_compare: Any, size: tuple[int, int], keys: tuple[str, ...]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=search_for("qwen", *keys))
+
+    def test_which_precision(self, snap_compare: Any, size: tuple[int, int]) -> None:
+        assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=search_for("qwen", "down", "enter"))
+
 
 class TestOtherLooks:
+    @pytest.mark.usefixtures("hub_of_samples")
+    def test_hub_without_colour(self, monkeypatch: pytest.MonkeyPatch, snap_compare: Any) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert snap_compare(EdgewiseApp(), terminal_size=(80, 24), run_before=search_for("qwen", "down", "down"))
+
     @pytest.mark.parametrize("place", ["", "precision", "job"])
     def test_without_colour(self, world: World, monkeypatch: pytest.MonkeyPatch, snap_compare: Any, place: str) -> None:
         monkeypatch.setenv("NO_COLOR", "1")

@@ -101,6 +101,7 @@ class TestRestart:
             ("job", "ProgressScreen"),
             ("jobs", "JobsScreen"),
             ("library", "LibraryScreen"),
+            ("space", "SpaceScreen"),
         ],
     )
     async def test_every_screen_is_returned_to(self, world: World, name: str, expected: str) -> None:

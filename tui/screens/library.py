@@ -38,10 +38,12 @@ The models made on this machine, newest first, each with its source, recipe and 
 
 v reads every file again and compares it with the checksum taken when it was published.
 d tells what removing would free, and removes after you agree.
+s shows all that takes space: models, environments, caches, journals.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "verify", "Verify", id="library.verify"),
         Binding("d,delete", "remove", "Remove", id="library.remove", key_display="d"),
+        Binding("s", "space", "Space", id="library.space"),
     ]
 
     def __init__(self, artifacts: "Sequence[Artifact]", selected: str = "") -> None:
@@ -94,6 +96,10 @@ d tells what removing would free, and removes after you agree.
 
         if artifact := self._artifact():
             self.in_thread(partial(library.plan_removal, [artifact.manifest.id]), self._confirm)
+
+    def action_space(self) -> None:
+        """Show what takes space."""
+        self.edgewise.go("space")
 
     def _confirm(self, removal: "Removal") -> None:
         from tui.screens.dialog import Dialog

@@ -1,6 +1,8 @@
 """What all screens share: trail, body, a place for notices, footer, help, back, and work in threads."""
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
@@ -72,17 +74,43 @@ class Page(Screen[None]):
         text = Content.styled(f"✗ {printable(first)}", "$text-error")
         self.say(Content("\n").join([text, *(Content(printable(line)) for line in rest)]))
 
-    def in_thread(self, task: Callable[[], T], then: Callable[[T], object], doing: str = "") -> None:
-        """Run `task` off the loop and hand its result to `then`; say what is being done, or what went wrong."""
+    def in_thread(
+        self, task: Callable[[], T], then: Callable[[T], object], doing: str = "", *, abandon: bool = False
+    ) -> None:
+        """Run `task` off the loop and hand its result to `then`; say what is being done, or what went wrong.
+
+        A task to `abandon` is not waited for when the screen or the program goes: one that only asks the network.
+        """
         if doing:
             self.say(doing)
-        self.run_worker(self._carry(task, then, clear=bool(doing)), exit_on_error=False)
+        self.run_worker(self._carry(task, then, bool(doing), abandon), exit_on_error=False)
 
-    async def _carry(self, task: Callable[[], T], then: Callable[[T], object], clear: bool) -> None:
+    async def _carry(self, task: Callable[[], T], then: Callable[[T], object], clear: bool, abandon: bool) -> None:
         try:
-            result = await asyncio.to_thread(task)
+            result = await (_aside(task) if abandon else asyncio.to_thread(task))
             if clear:
                 self.say()
             then(result)
         except Exception as error:
             self.show_error(error)
+
+
+async def _aside(task: Callable[[], T]) -> T:
+    """The result of `task`, in a thread that ends with the program."""
+    loop, future = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+    def settle(result: T | None, error: Exception | None) -> None:
+        if not future.done():
+            future.set_result(result) if error is None else future.set_exception(error)
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = task()
+        except Exception as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the program has ended meanwhile
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, daemon=True).start()
+    return cast(T, await future)

@@ -20,6 +20,7 @@ from tui.widgets.table import Column, Row, Table, row
 if TYPE_CHECKING:
     from engine.advice.records import Plan, Step
     from engine.hardware.facts import Hardware
+    from engine.space.items import Item
 
 COLUMNS = (
     Column("Step", grows=True),
@@ -127,8 +128,8 @@ def chosen_options(plan: "Plan") -> str:
     return differences(frameworks.get(plan.framework), plan.precision, recipe) if recipe else ""
 
 
-def total_cost(steps: "Iterable[Step]") -> Cost:
-    """What several steps take together: sums, and the highest peak. Unknown parts are told in the basis."""
+def total_cost(steps: "Iterable[Step | Item]") -> Cost:
+    """What several steps or things take together: sums, and the highest peak. Unknown parts are told in the basis."""
     costs = [step.cost for step in steps]
 
     def combine(parts: list[Estimate], join: Callable[[list[float]], float]) -> Estimate:

@@ -12,6 +12,7 @@ from textual.widgets import OptionList, Static
 
 from engine.errors import InputError, UsageError
 from engine.text import human_bytes
+from tui.chosen import asks_the_hub
 from tui.screens.options import OptionsScreen, differences, needed, own_values
 from tui.screens.page import Page
 from tui.widgets.cells import approximate, bad, caution, good, heading, lines, muted, plain, size, strong
@@ -131,7 +132,7 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
             self.say(f"{precision} has no options: {self.framework.title} leaves nothing to set.")
             return
         self._say_what_fits()
-        self.app.push_screen(OptionsScreen(self.framework, precision, partial(self._plan, precision)))
+        self.app.push_screen(OptionsScreen(self.framework, precision, partial(self._check, precision)))
 
     def action_measure(self) -> None:
         """Measure for two seconds, then predict again."""
@@ -174,14 +175,20 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
     def _wishes(self, precision: str) -> dict[str, str]:
         return own_values(self.framework, precision, self.edgewise.settings)
 
-    def _plan(self, precision: str, wishes: "Mapping[str, str]") -> "Plan":
+    def _plan(self, precision: str, wishes: "Mapping[str, str]", card: "ModelCard | None" = None) -> "Plan":
         from engine import frameworks
 
-        return frameworks.make_plan(self.card, self.framework.name, precision, self.machine, wishes=wishes)
+        return frameworks.make_plan(card or self.card, self.framework.name, precision, self.machine, wishes=wishes)
+
+    def _check(self, precision: str, wishes: "Mapping[str, str]") -> "Plan":
+        """The plan as it would be with the model's files here: to try options the hub is not asked."""
+        here = replace(self.card, origin="", repository="") if asks_the_hub(self.card) else self.card
+        return self._plan(precision, wishes, here)
 
     def _make_plan(self, precision: str) -> None:
         self.edgewise.remember(framework=self.framework.name, precision=precision)
-        self.in_thread(partial(self._plan_as_set, precision), self._show_plan, "Working out the plan…")
+        task = partial(self._plan_as_set, precision)
+        self.in_thread(task, self._show_plan, "Working out the plan…", abandon=True)
 
     def _plan_as_set(self, precision: str) -> "Plan":
         """The plan with the user's options; an error that they may have caused, or may mend, leads to them."""

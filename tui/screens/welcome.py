@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ACTIONS = (
     ("quickstart", "Quick start", "a small model, quantized here, ready to chat"),
     ("advice", "Choose a framework", "a few questions; the machine answers most"),
-    ("model", "Choose a model", "the packaged one, or your own files"),
+    ("model", "Choose a model", "what this machine has, or the hub"),
     ("chat", "Chat", "with a model of your library"),
     ("jobs", "Jobs", "work under way, and what became of earlier work"),
     ("library", "Library", "the models made here"),

@@ -134,7 +134,7 @@ class Table(Vertical):
         self.options.display = True
         widths = self._widths(max(20, self.size.width - MARGINS))
         header.update(self._line(tuple(Content.styled(c.title, "$foreground-muted") for c in self.columns), widths))
-        lines = [self._line(each.cells, widths) for each in self.rows]
+        lines = [each.cells[0] if each.label else self._line(each.cells, widths) for each in self.rows]
         if keep_options and len(self._shown) == len(lines):
             for index, (old, new) in enumerate(zip(self._shown, lines, strict=True)):
                 if old != new:
@@ -169,7 +169,7 @@ class Table(Vertical):
 
     def _line(self, cells: tuple[Content, ...], widths: list[int]) -> Content:
         parts = []
-        for cell, width, column in zip(cells, widths, self.columns, strict=False):  # a label has one cell
+        for cell, width, column in zip(cells, widths, self.columns, strict=True):
             if not width:
                 continue
             if cell.cell_length > width:
