@@ -18,7 +18,6 @@ from engine.cli.terminal import Output, ask, emit, err, interactive, out
 from engine.errors import Cancelled, EdgewiseError, ResourceError, UsageError, WorkerError
 from engine.text import human_bytes, human_seconds, printable
 from engine.work import jobs
-from engine.work.jobs import Follower
 from engine.work.journal import JobView
 from engine.work.protocol import Note
 
@@ -75,7 +74,7 @@ def watch(
     Endings of the attempts up to `since_attempt` are past and not waited for. `tell` is called with what is new
     instead of drawing it. Raises what the job failed with, Cancelled, or WorkerError for a job that died.
     """
-    follower, screen = Follower(job_id), err()
+    follower, screen = jobs.Follower(job_id), err()
     tell = tell or Display(screen).show
     patience_ends = time.monotonic() + jobs.START_GRACE_S
     with _Interrupts() as interrupts:

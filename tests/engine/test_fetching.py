@@ -57,8 +57,8 @@ def test_a_ready_made_result_is_offered_in_the_plan(family: Hub) -> None:
 
 
 def test_pulling_puts_it_here_once(family: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    status, path, _ = run(capsys, "models", "pull", NAME, "--yes")
-    assert status == 0
+    status, path, said = run(capsys, "models", "pull", NAME, "--yes")
+    assert status == 0, said
     assert Path(path.strip(), "model.safetensors").is_file()
     family.requests.clear()
     status, again, said = run(capsys, "models", "pull", NAME, "--yes")
