@@ -103,11 +103,14 @@ def check(hub: Hub, variables: dict[str, str]) -> int:
     return sum(hash_file(snapshot / name) != content.sha256 for name, content in wanted.items())
 
 
-def sent_twice(hub: Hub) -> tuple[int, int]:
-    """Bytes of the weights that were sent again, in the worst single case and altogether."""
-    asked = [one for one in hub.requests if one.method == "GET" and one.path.startswith("/cdn/") and one.sent]
-    again = [max(0, a.start + a.sent - b.start) for a, b in itertools.pairwise(asked) if b.start]
-    return max(again, default=0), sum(again)
+def sent_twice(hub: Hub) -> int:
+    """Bytes of the weights that were sent again after a break, in the worst case.
+
+    What the system had taken in and no client read any more counts as sent. Reading a header is no download.
+    """
+    weights = [one for one in hub.requests if one.method == "GET" and one.path.startswith("/cdn/") and one.sent]
+    pulls = [one for one in weights if one.range is None or one.range.endswith("-")]
+    return max((a.start + a.sent - b.start for a, b in itertools.pairwise(pulls)), default=0)
 
 
 def kill(hub: Hub, times: int, size_bytes: int) -> None:
@@ -132,7 +135,7 @@ def kill(hub: Hub, times: int, size_bytes: int) -> None:
                 process.communicate()
                 killed += 1
             corrupt += check(hub, variables)
-            worst = max(worst, sent_twice(hub)[0])
+            worst = max(worst, sent_twice(hub))
     hub.faults.remove(fault)
     again = f"at most {worst / 1e6:.2f} MB sent twice after a kill (a chunk is {CHUNK_BYTES / 1e6:.2f} MB)"
     print(f"kills: {killed} in {pulls} pulls, {corrupt} corrupt files, {again}", flush=True)  # noqa: T201
@@ -152,7 +155,7 @@ def drop(hub: Hub, times: int, size_bytes: int) -> None:
             process = ours(variables)
             process.communicate()
             corrupt += check(hub, variables) if process.returncode == 0 else 1
-            worst = max(worst, sent_twice(hub)[0])
+            worst = max(worst, sent_twice(hub))
         dropped += count - sum(fault.times for fault in faults)
         hub.faults.clear()
         pulls += 1
