@@ -22,6 +22,13 @@ def human_bytes(size: float | None) -> str:
     return f"{size:.1f} TiB"
 
 
+def human_count(parameters: int) -> str:
+    """A number of parameters as people say it: 135 M, 7.2 B."""
+    if parameters >= 999.5e6:
+        return f"{parameters / 1e9:.1f} B"
+    return f"{parameters / 1e6:.0f} M" if parameters >= 1e7 else f"{parameters / 1e6:.1f} M"
+
+
 def human_seconds(seconds: float | None) -> str:
     """A duration as people say it: 4.2 s, 3 min 20 s, 2 h 5 min; "unknown" for None."""
     if seconds is None:

@@ -8,7 +8,8 @@ from msgspec import Struct
 from engine.advice.verdicts import AS_IT_IS, Verdict
 from engine.errors import InputError
 from engine.models import ModelCard, Reference, Repository, look_up, remote_card
-from engine.models.hub.selection import gguf_parts, is_gguf, precision_of
+from engine.models.cards import precision_of
+from engine.models.hub.selection import gguf_parts, is_gguf
 from engine.settings import Settings
 from tui.advisor import Advisor
 

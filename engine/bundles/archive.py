@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from engine.bundles.listing import LISTING, Bundle, Member, decode, encode
+from engine.downloads import require_disk
 from engine.errors import InputError, ResourceError
-from engine.text import human_bytes, printable
+from engine.text import printable
 
 _BLOCK = tarfile.BLOCKSIZE
 _PIECE = 1 << 20
 _MAX_LISTING_BYTES = 16 << 20
 _MAX_NAME_BYTES = 4096
-_SPARE_BYTES = 64 << 20
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _KINDS = {
     tarfile.SYMTYPE: "a link",
@@ -56,7 +56,7 @@ def unpack(path: Path, folder: Path, meter: Meter, wanted: Callable[[str], bool]
         try:
             folder.mkdir(parents=True)
             try:
-                _require_disk(folder, sum(member.size_bytes for member in bundle.files if wanted(member.path)))
+                require_disk(folder.parent, sum(member.size_bytes for member in bundle.files if wanted(member.path)))
                 _unpack(path, file, bundle, folder, meter, wanted)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -210,16 +210,6 @@ def _opened(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise InputError(f"{printable(str(path))} cannot be read.", error.strerror or str(error)) from error
-
-
-def _require_disk(folder: Path, size_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < size_bytes + _SPARE_BYTES:
-        raise ResourceError(
-            f"There is not enough disk space in {folder.parent}.",
-            f"{human_bytes(size_bytes + _SPARE_BYTES)} are needed and {human_bytes(free)} are free.",
-            "Free some space, or point EDGEWISE_DATA at a folder on a larger disk.",
-        )
 
 
 def _shown(name: str) -> str:

@@ -9,7 +9,7 @@ from engine.cli.progress import carry_out
 from engine.cli.table import table
 from engine.cli.terminal import emit, err, out
 from engine.models.card import ModelCard
-from engine.text import human_bytes
+from engine.text import human_bytes, human_count
 
 _SIGNS = {True: "✓", False: "✗", None: "?"}
 """Whether a framework supports an architecture; ? where it is not known."""
@@ -51,7 +51,7 @@ def _judge() -> Callable[[ModelCard], Verdict]:
 def _row(card: ModelCard, verdict: Verdict) -> tuple[str, ...]:
     return (
         card.name,
-        _short_count(card.parameters),
+        human_count(card.parameters),
         human_bytes(card.size_bytes),
         verdict.words,
         estimate_text(verdict.memory_bytes, human_bytes),
@@ -112,7 +112,7 @@ def _search(options: Namespace) -> int:
     rows = [
         (
             one.id,
-            _short_count(one.parameters) if one.parameters else "unknown",
+            human_count(one.parameters) if one.parameters else "unknown",
             ", ".join(one.formats) or "other",
             (one.licence or "unknown") + (", gated" if one.gated else ""),
             f"{one.downloads:,}",
@@ -192,10 +192,6 @@ def _estimated(card: ModelCard) -> str:
 
 def _known(value: int | str | None) -> str:
     return "unknown" if value is None else str(value)
-
-
-def _short_count(parameters: int) -> str:
-    return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.0f} M"
 
 
 def _millions(parameters: int) -> str:

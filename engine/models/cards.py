@@ -113,6 +113,12 @@ def gguf_fact(metadata: dict[str, Any], key: str) -> int | None:
     return max(filter(None, map(positive, value)), default=None) if isinstance(value, tuple) else positive(value)
 
 
+def precision_of(name: str) -> str:
+    """The precision that a GGUF file is named after: Q4_K_M; "" where it says none."""
+    stem = SPLIT.sub("", name.removesuffix(".gguf"))
+    return match[0][1:].upper() if (match := PRECISION.search(stem)) else ""
+
+
 def gguf_dimensions(metadata: dict[str, Any]) -> Dimensions:
     """What the shapes of the tensors follow from, as far as the metadata say it."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from engine.errors import InputError
+from engine.models.cards import precision_of
 from engine.models.files import open_regular, read_json
 from engine.text import printable
 
@@ -85,7 +86,8 @@ def hub_places(cache: Path) -> Iterator[Place]:
                 inner = path.relative_to(snapshot).as_posix()
                 if inner not in seen:
                     seen.add(inner)
-                    names = (repository, f"{repository}:{inner}") if path != snapshot else (repository,)
+                    file = [inner, precision_of(inner)] if path != snapshot else []
+                    names = (repository, *(f"{repository}:{name}" for name in file if name))
                     yield Place(path, HUB_CACHE, "", names, repository, snapshot.name)
 
 

@@ -91,3 +91,17 @@ def test_pickles_are_refused_before_anything_is_fetched(family: Hub, capsys: pyt
     assert status == 1
     assert "can run any program" in said
     assert not [one for one in family.requests if one.host == "cdn"]
+
+
+def test_what_was_pulled_is_used_without_asking_the_hub(
+    family: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = "bert/llama-GGUF:Q8_0"
+    assert run(capsys, "models", "pull", NAME, "--yes")[0] == run(capsys, "models", "pull", file, "--yes")[0] == 0
+    family.requests.clear()
+    assert library.find_runnable(file).model_path.name == "llama-Q8_0.gguf"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    at = f"{NAME}@{family.repositories[NAME].main.sha}"
+    for reference in (NAME, at, file):
+        assert first_step(reference).kind != "pull"
+    assert family.requests == []

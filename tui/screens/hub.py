@@ -12,9 +12,9 @@ from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 
 from engine.errors import EdgewiseError
-from engine.text import human_bytes
+from engine.text import human_bytes, human_count
 from tui.screens.taking import TakingPage
-from tui.widgets.card import card_lines, parameters, rough_cell, told, verdict_cell
+from tui.widgets.card import card_lines, rough_cell, told, verdict_cell
 from tui.widgets.cells import caution, good, heading, lines, muted, plain, strong
 from tui.widgets.table import Column, Row, Table, row
 
@@ -165,7 +165,7 @@ Enter takes the model; where there are several GGUF files, you are asked which p
             key,
             strong(one.id),
             caution("gated") if one.gated else "",
-            parameters(one.parameters) if one.parameters else muted("?"),
+            human_count(one.parameters) if one.parameters else muted("?"),
             plain(", ".join(one.formats) or "other"),
             plain(one.licence or "unknown"),
             f"{one.downloads:,}",

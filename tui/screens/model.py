@@ -11,10 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Input, OptionList, Static
 
-from engine.text import human_bytes
+from engine.text import human_bytes, human_count
 from tui.chosen import asks_the_hub, reference
 from tui.screens.taking import TakingPage
-from tui.widgets.card import card_lines, figures, parameters, verdict_cell
+from tui.widgets.card import card_lines, figures, verdict_cell
 from tui.widgets.cells import heading, muted, plain, strong
 from tui.widgets.table import Column, Row, Table, label, row
 
@@ -214,7 +214,7 @@ def _row(key: str, card: "ModelCard", verdict: "Verdict | None") -> Row:
     return row(
         key,
         strong(card.name),
-        parameters(card.parameters),
+        human_count(card.parameters),
         human_bytes(card.size_bytes),
         verdict_cell(verdict),
         memory,

@@ -5,20 +5,13 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from engine.text import human_bytes
+from engine.text import human_bytes, human_count
 from tui.widgets.cells import approximate, bad, caution, good, heading, lines, muted, plain, size
 
 if TYPE_CHECKING:
     from engine.advice.records import Estimate
     from engine.advice.verdicts import Verdict
     from engine.models.card import ModelCard
-
-
-def parameters(count: int) -> str:
-    """A number of parameters as people say it: 135 M, 7.2 B."""
-    if count >= 999.5e6:
-        return f"{count / 1e9:.1f} B"
-    return f"{count / 1e6:.0f} M" if count >= 1e7 else f"{count / 1e6:.1f} M"
 
 
 def told(label: str, value: object) -> Content:
@@ -80,7 +73,7 @@ def card_lines(card: "ModelCard", verdict: "Verdict | None" = None, title: str =
     rows = [
         heading(plain(title or card.name).plain),
         *([verdict_line(verdict)] if verdict else []),
-        told("Parameters", f"{parameters(card.parameters)}, {human_bytes(card.size_bytes)} as {card.format}"),
+        told("Parameters", f"{human_count(card.parameters)}, {human_bytes(card.size_bytes)} as {card.format}"),
         told("Licence", ", ".join([card.licence or "unknown", *card.conditions])),
         told("Architecture", card.architecture),
         told("Supported by", _supporters(card)),
@@ -116,7 +109,7 @@ def _supporters(card: "ModelCard") -> str:
 
 def _stated(card: "ModelCard") -> Iterator[tuple[str, str]]:
     """What only some models' files say; "" where these do not."""
-    yield "For a token", f"{parameters(card.active_parameters)} parameters" if card.active_parameters else ""
+    yield "For a token", f"{human_count(card.active_parameters)} parameters" if card.active_parameters else ""
     yield "Window", f"{card.sliding_window:,} tokens, sliding" if card.sliding_window else ""
     yield "Embeddings", "" if card.tied_embeddings is None else "tied" if card.tied_embeddings else "not tied"
     yield "Languages", ", ".join(card.languages)

@@ -14,7 +14,15 @@ from msgspec import Struct
 
 from engine.errors import InputError
 from engine.models.card import ModelCard, WeightGroup
-from engine.models.cards import Beside, Estimated, config_dimensions, folder_card, gguf_card, gguf_dimensions
+from engine.models.cards import (
+    Beside,
+    Estimated,
+    config_dimensions,
+    folder_card,
+    gguf_card,
+    gguf_dimensions,
+    precision_of,
+)
 from engine.models.files import parse_json
 from engine.models.gguf import ArrayLength, GgufHeader, parse_gguf
 from engine.models.hub.cache import snapshot_folder
@@ -25,7 +33,6 @@ from engine.models.hub.selection import (
     gguf_parts,
     is_gguf,
     needed_files,
-    precision_of,
     require_listed,
     weight_files,
 )

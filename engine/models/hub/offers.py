@@ -4,10 +4,9 @@ import re
 
 from msgspec import Struct
 
-from engine.models.cards import SPLIT
+from engine.models.cards import SPLIT, precision_of
 from engine.models.hub.names import Reference
 from engine.models.hub.repository import Found, Repository, look_up, search
-from engine.models.hub.selection import precision_of
 
 GGUF = "gguf"
 _LOOKED_AT = 2

@@ -22,7 +22,7 @@ from engine.models.hub.receiving import CHUNK_BYTES, Stopped, receive
 from engine.models.hub.repository import Repository, RepositoryFile, look_up
 from engine.models.hub.selection import gguf_parts, is_gguf, needed_files
 from engine.models.local import read_card
-from engine.models.stores import hub_cache
+from engine.models.stores import HUB_CACHE, hub_cache
 from engine.text import human_bytes, printable
 
 _AT_ONCE = 4
@@ -41,7 +41,8 @@ def hub_card(reference: Reference) -> ModelCard:
     Raises InputError and ResourceError.
     """
     if is_offline() and (snapshot := cache.cached_snapshot(reference)) is not None:
-        return msgspec.structs.replace(read_card(_cached_model(snapshot, reference)), origin="hub")
+        # It is here by itself: the hub need not be asked about it again before it is used.
+        return msgspec.structs.replace(read_card(_cached_model(snapshot, reference)), origin=HUB_CACHE)
     repository = look_up(reference)
     card = remote_card(repository, reference)
     if cache.is_pulled(repository.id, repository.commit, needed_files(repository, reference)):

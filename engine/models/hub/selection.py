@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from engine.errors import InputError
-from engine.models.cards import PRECISION, SPLIT
+from engine.models.cards import SPLIT, precision_of
 from engine.models.hub.names import Reference, check_file_name
 from engine.models.hub.repository import Repository, RepositoryFile
 from engine.models.safetensors import INDEX, shard_names
@@ -101,12 +101,6 @@ def gguf_parts(repository: Repository, reference: Reference) -> tuple[Repository
         count = min(int(numbered[2]), 9999)
         require_listed(repository, [f"{found[0]}-{part:05}-of-{numbered[2]}.gguf" for part in range(1, count + 1)])
     return tuple(parts)
-
-
-def precision_of(name: str) -> str:
-    """The precision that a GGUF file is named after: Q4_K_M; "" where it says none."""
-    stem = SPLIT.sub("", name.removesuffix(".gguf"))
-    return match[0][1:].upper() if (match := PRECISION.search(stem)) else ""
 
 
 def _is_weight(name: str) -> bool:

@@ -1,9 +1,10 @@
 import pytest
 
 from engine.errors import InputError
+from engine.models.cards import precision_of
 from engine.models.hub.names import Reference
 from engine.models.hub.repository import Repository, RepositoryFile
-from engine.models.hub.selection import needed_files, precision_of
+from engine.models.hub.selection import needed_files
 
 OID = "0" * 40
 
