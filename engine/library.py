@@ -31,6 +31,7 @@ __all__ = [
     "discard",
     "find_artifact",
     "find_runnable",
+    "is_published",
     "list_artifacts",
     "plan_removal",
     "publish",
@@ -261,8 +262,13 @@ def add_measurement(artifact: Artifact, key: str, value: Any) -> Artifact:
     return Artifact(manifest, artifact.path)
 
 
+def is_published(artifact: Artifact) -> bool:
+    """Whether it lies in the library, and not somewhere that Edgewise has no hand in."""
+    return artifact.path.resolve().parent == (data_dir() / "library").resolve()
+
+
 def _require_published(artifact: Artifact) -> None:
-    if artifact.path.resolve().parent != (data_dir() / "library").resolve():
+    if not is_published(artifact):
         raise InputError(
             f"{printable(str(artifact.path))} is not in the library.",
             "Edgewise changes and removes only what it has published.",

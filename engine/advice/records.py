@@ -122,6 +122,13 @@ class Step(Struct, frozen=True):
     """Its result is already on disk, so it will cost nothing."""
     module: str = "engine.frameworks.steps"
     """Where the kind's function is, in its STEPS."""
+    part: str = ""
+    """Of a plan that makes several things, which: a step is told the results of its own part and of those around it,
+    as `openvino` is around `openvino/int4` and "" around all; `*` is told all results."""
+
+    def sees(self, other: "Step") -> bool:
+        """Whether this step is told the results of `other`."""
+        return self.part == "*" or f"{self.part}/".startswith(f"{other.part}/" if other.part else "")
 
 
 class Obstacle(Struct, frozen=True):

@@ -249,6 +249,43 @@ def _bundle(command: argparse.ArgumentParser) -> None:
     _json(command)
 
 
+def _measuring(command: argparse.ArgumentParser) -> None:
+    """What all commands that measure take."""
+    command.add_argument(
+        "--budget", metavar="S", type=_count, default=60, help="seconds of answers for each benchmark (default: 60)"
+    )
+    command.add_argument(
+        "--lengths", metavar="N", type=_count, nargs="+", help="tokens of the prompts (default: 128 512 2048)"
+    )
+    command.add_argument("--context", metavar="N", type=_count, help="context length in tokens (default: 4096)")
+    command.add_argument("--device", metavar="D", default="auto", help="auto, cpu, gpu or npu; never silently another")
+    command.add_argument("--detach", action="store_true", help="print the job's id and do not wait for it")
+    _force(command)
+    _yes(command)
+    _json(command)
+
+
+def _bench(command: argparse.ArgumentParser) -> None:
+    command.add_argument("artifact", metavar="ARTIFACT", nargs="+", help="its id or the beginning of it, or a GGUF")
+    _measuring(command)
+
+
+def _sweep(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help=_MODEL)
+    command.add_argument(
+        "--precision", metavar="P", action="append", default=[], help="a candidate (repeatable; default: what fits)"
+    )
+    command.add_argument(
+        "--framework", metavar="F", action="append", default=[], help="all that a framework can do (repeatable)"
+    )
+    command.add_argument("--headline", action="store_true", help="the rows of the course's table, its claims beside")
+    command.add_argument(
+        "--weights", metavar="GOAL=N", nargs="+", default=[], help="what quality, speed and memory count (default: 1)"
+    )
+    command.add_argument("--text", metavar="FILE", default="ours", help="judge quality on this UTF-8 text")
+    _measuring(command)
+
+
 COMMANDS = {
     "quickstart": ("the whole road on the packaged model: detect, decide, quantize, measure, answer", _quickstart),
     "hardware": ("what this machine is, and where each fact comes from", _hardware),
@@ -261,5 +298,7 @@ COMMANDS = {
     "library": ("the artifacts that were made: show, verify, remove", _library),
     "space": ("what takes space, what may go, and moving it all to another disk", _space),
     "chat": ("talk with an artifact", _chat),
+    "sweep": ("make, measure and compare many candidates of one model, and choose", _sweep),
+    "bench": ("measure how fast artifacts are on this machine, and what they take", _bench),
     "bundle": ("pack an artifact with all that a machine without a network needs, or install it there", _bundle),
 }

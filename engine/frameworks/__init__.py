@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from engine.advice.records import Plan
     from engine.frameworks.contract import Framework
+    from engine.frameworks.trials import Trial
     from engine.hardware.facts import Hardware
     from engine.models.card import ModelCard
 
@@ -69,3 +70,29 @@ def quickstart_plan(framework: str, precision: str, hardware: Hardware, prompt: 
     from engine.frameworks import plans
 
     return plans.quickstart_plan(get(framework), precision, hardware, prompt)
+
+
+def benchmark_plan(artifacts: Sequence[str], hardware: Hardware, trial: Trial) -> Plan:
+    """The steps that measure artifacts, given by anything that a chat can be held with."""
+    from engine import library
+    from engine.frameworks import trials
+
+    found = [library.find_runnable(one) for one in artifacts]
+    return trials.benchmark_plan([(get(one.manifest.framework), one) for one in found], hardware, trial)
+
+
+def validation_plan(artifact: str, hardware: Hardware, trial: Trial, gates: str = "") -> Plan:
+    """The steps that measure an artifact beside its unquantized source and judge it; see trials.validation_plan."""
+    from engine import library
+    from engine.frameworks import trials
+
+    found = library.find_runnable(artifact)
+    return trials.validation_plan(get(found.manifest.framework), found, hardware, trial, gates)
+
+
+def sweep_plan(card: ModelCard, candidates: Sequence[tuple[str, str]], hardware: Hardware, trial: Trial) -> Plan:
+    """The steps that make, measure and compare candidates (framework, precision) of one model."""
+    from engine.frameworks import trials
+
+    chosen = [trials.Candidate(get(framework), precision) for framework, precision in candidates]
+    return trials.sweep_plan(card, chosen, hardware, trial)

@@ -1,7 +1,8 @@
 """One answer, token by token: the limits, the stop words, the whole characters and the clock, for every framework."""
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from engine.errors import InputError
 from engine.work.processes import own_memory
@@ -38,14 +39,20 @@ def answer(
     text = StopWords((*options.stop, *stops))
     finish = "length" if limit < room_left else "context"
     count = 0
-    started = time.monotonic()
+    started = came = time.monotonic()
     first: float | None = None
     source = tokens(limit)
+    gaps = array("d")
     try:
         while count < limit:
             token = next(source, None)
-            if first is None and token is not None:
-                first = time.monotonic()
+            if token is not None:
+                now = time.monotonic()
+                if first is None:
+                    first = now
+                else:
+                    gaps.append(now - came)
+                came = now
             if token is None or token in ends:
                 finish = "cancelled" if token is None and stopped() else "stop"
                 break
@@ -76,7 +83,13 @@ def answer(
         context_length=context_length,
         rss_bytes=resident,
         peak_rss_bytes=peak,
+        latency_s=_percentiles(gaps),
     )
+
+
+def _percentiles(seconds: Sequence[float]) -> tuple[float, ...]:
+    ordered = sorted(seconds)
+    return tuple(ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.95, 0.99) if ordered)
 
 
 def common_prefix(cached: list[int], prompt: list[int]) -> int:

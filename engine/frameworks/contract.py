@@ -77,6 +77,13 @@ class Model(Protocol):
         """Ids that end an answer."""
         ...
 
+    def logits(self, tokens: list[int]) -> Iterator[Any]:
+        """What follows each token but the last: pieces of shape [positions, vocabulary], in bounded memory.
+
+        A piece is valid until the next is asked for. Raises InputError where the tokens do not fit the context.
+        """
+        ...
+
     def score(self, tokens: list[int], top: int = 10) -> Iterator["TokenScore"]:
         """Log-probabilities at each position after the first, in nats, computed in bounded memory."""
         ...

@@ -4,13 +4,14 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from engine.advice.records import Cost, Estimate, Step
 from engine.errors import UsageError
 from engine.frameworks.contract import Environment, Framework, Prepared, Report
 from engine.hardware.facts import Hardware
-from engine.models.card import ModelCard
+from engine.measure.benchmark import Limits
 from engine.paths import ASSETS
 
 
@@ -44,6 +45,11 @@ def known_cost(framework: str, purpose: str) -> Cost:
     )
 
 
+def machine_words(hardware: Hardware) -> str:
+    """The processor and the system, as manifests and measurements name a machine."""
+    return f"{hardware.cpu.model.value or 'unknown CPU'}, {hardware.os.value or 'unknown system'}"
+
+
 def output_name(framework: Framework, precision: str) -> str:
     """The result's name in a job's scratch folder."""
     return f"{precision.lower()}{framework.suffix}"
@@ -62,21 +68,29 @@ def prove_step(framework: Framework, precision: str, cost: Cost, **params: Any) 
     )
 
 
+def measured_in(framework: Framework) -> dict[str, str]:
+    """Where the workers run that a measuring step asks: parameters of such a step."""
+    return {"environment": f"{framework.name}-run", "module": f"engine.frameworks.{framework.name}.work"}
+
+
 def measure_step(
-    framework: Framework, kind: str, precision: str, title: str, card: ModelCard, memory: Estimate, **params: Any
+    framework: Framework, step_id: str, title: str, path: str, limits: Limits, memory: Estimate, **params: Any
 ) -> Step:
-    """The step that measures a result's speed and memory; `kind` tells several of them in one plan apart."""
+    """The step that measures the speed and memory of what lies at `path` (absolute, or a name in scratch)."""
     return Step(
-        f"measure_{kind}",
+        step_id,
         "measure",
         f"Measure {title}",
-        f"{framework.name}-run",
-        {"path": output_name(framework, precision), "name": card.name, "precision": title, **params},
-        Cost(
-            peak_memory_bytes=memory,
-            time_s=Estimate(4 + card.parameters * 60e-9, "four rounds of 64 tokens; rough"),
+        params={
+            **measured_in(framework),
+            "path": path,
+            "name": title,
+            "limits": msgspec.to_builtins(limits),
+            **params,
+        },
+        cost=Cost(
+            peak_memory_bytes=memory, time_s=Estimate(1.3 * limits.budget_s + 10, "its budget, and loading it; rough")
         ),
-        module=f"engine.frameworks.{framework.name}.work",
     )
 
 

@@ -11,11 +11,15 @@ from engine.advice.records import Cost, Estimate, Plan, Step
 from engine.errors import EdgewiseError, UsageError
 from engine.frameworks import fetching, preflight
 from engine.frameworks.contract import Environment, Framework
-from engine.frameworks.describing import measure_step, output_name, settle_wishes
+from engine.frameworks.describing import machine_words, measure_step, output_name, settle_wishes
 from engine.frameworks.environments import fingerprint, read_ready
 from engine.hardware.facts import Hardware
+from engine.measure.benchmark import Limits
 from engine.models import is_restored, packaged_card, restored_folder
 from engine.models.card import ModelCard
+
+GLANCE = Limits(budget_s=15.0, lengths=(256,), context_length=2048, loads=1)
+"""How the quick start measures."""
 
 
 def conversion_plan(
@@ -65,17 +69,27 @@ def quickstart_plan(framework: Framework, precision: str, hardware: Hardware, pr
         if step.kind not in ("prove", "source_tokens") and (step.kind, step.params.get("output")) not in known
     ]
     title = f"{best} (restored)" if card.quantized else best
+    ways = {"machine": machine_words(hardware)}
     steps = [
         *first,
         *reference,
-        measure_step(framework, "reference", best, title, card, memory),
-        measure_step(framework, "result", precision, precision, card, framework.load_memory(card, 2048), prompt=prompt),
+        measure_step(framework, "measure_reference", title, output_name(framework, best), GLANCE, memory, **ways),
+        measure_step(
+            framework,
+            "measure_result",
+            precision,
+            output_name(framework, precision),
+            GLANCE,
+            framework.load_memory(card, GLANCE.context_length),
+            prompt=prompt,
+            **ways,
+        ),
         publish,
         Step(
             "compare",
             "compare",
             "Compare",
-            params={"rows": ["measure_reference", "measure_result"]},
+            params={"rows": ["measure_reference", "measure_result"], "titles": [title, precision]},
             cost=Cost(time_s=Estimate(1, "reading two results")),
         ),
     ]
@@ -183,7 +197,7 @@ def _publish_step(
             "precision": precision,
             "source": source,
             "recipe": {"framework": framework.name, "precision": precision, **wishes},
-            "hardware": f"{hardware.cpu.model.value or 'unknown CPU'}, {hardware.os.value or 'unknown system'}",
+            "hardware": machine_words(hardware),
         },
         cost=Cost(time_s=Estimate(1, "hashing and one rename")),
     )

@@ -1,15 +1,12 @@
-"""What every framework does with a result: prove that it works as its source does, and measure it."""
+"""What every framework does with a result: prove that it works as its source does."""
 
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from engine.errors import ProofError
 from engine.frameworks.contract import Model, Report
-from engine.measure.speed import ROUNDS, measure_speed
 from engine.work.protocol import ChatMessage, Completion, GenerateOptions, LoadOptions
 
 Load = Callable[[Path, LoadOptions], Model]
@@ -134,40 +131,3 @@ def _tokens_of(model: Model) -> dict[str, Any]:
         }
     finally:
         model.close()
-
-
-def measure(load: Load, params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
-    """Speed and memory of a result, and its answer to params["prompt"] if there is one.
-
-    params: path (absolute, or a file name in scratch), name, precision, threads, prompt (optional).
-    Result: {"row": …, "answer": …}.
-    """
-    path = scratch / params["path"]
-    report.stage(f"Measuring {params['name']}", float(ROUNDS + 1), "rounds")
-    model = load(path, LoadOptions(context_length=2048, threads=params.get("threads")))
-    try:
-        speed = measure_speed(model, lambda number: report.progress(number + 1))
-        row = {
-            "name": params["name"],
-            "precision": params["precision"],
-            "size_bytes": size_of(path),
-            **msgspec.to_builtins(speed),
-        }
-        result: dict[str, Any] = {"row": row}
-        if prompt := params.get("prompt"):
-            text = ""
-            for piece in model.generate(
-                (ChatMessage("user", prompt),), GenerateOptions(max_tokens=128, temperature=0.0), lambda: False
-            ):
-                text += "" if isinstance(piece, Completion) else piece.text
-            result["answer"] = {"prompt": prompt, "text": text.strip()}
-    finally:
-        model.close()
-    return result
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())

@@ -1,5 +1,6 @@
 """Log-probabilities from logits, the same for every framework. Imported inside workers only."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,3 +34,18 @@ def token_scores(logits: Any, following: list[int], top: int) -> Iterator[TokenS
         best = np.argpartition(values, -count)[-count:]
         ordered = best[np.argsort(values[best])[::-1]]
         yield TokenScore(token, float(values[token]), tuple((int(i), float(values[i])) for i in ordered))
+
+
+class Scored(ABC):
+    """The part of a model that follows from its logits."""
+
+    @abstractmethod
+    def logits(self, tokens: list[int]) -> Iterator[Any]:
+        """See engine.frameworks.contract.Model."""
+
+    def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
+        """Log-probabilities of tokens[1:], in nats."""
+        place = 1
+        for rows in self.logits(tokens):
+            yield from token_scores(rows, tokens[place : place + len(rows)], top)
+            place += len(rows)

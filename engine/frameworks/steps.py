@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from engine.errors import ProofError
 from engine.frameworks import get
 from engine.frameworks.contract import Report, StepFunction
 from engine.frameworks.environments import fingerprint, hold, install, read_ready
+from engine.frameworks.measuring import compare, conclude, measure, put_under_stress, record
 from engine.hardware import probe
 from engine.staging import walk
 
@@ -119,19 +119,14 @@ def _known(name: str, files: Mapping[str, Path], report: Report) -> "library.Art
     return None
 
 
-def compare(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
-    """Put the measured rows side by side and into the artifact's manifest."""
-    results: Mapping[str, Any] = params["results"]
-    rows = [results[step]["row"] for step in params["rows"]]
-    artifact = library.find_artifact(str(results["publish"]["artifact"]))
-    library.add_measurement(artifact, "speed", {**rows[-1], "measured_at": time.time()})
-    return {"comparison": rows, "answer": results[params["rows"][-1]].get("answer", {})}
-
-
 STEPS: dict[str, StepFunction] = {
     "fetch_packaged": fetch_packaged,
     "pull": pull,
     "environment": environment,
     "publish": publish,
+    "measure": measure,
+    "stress": put_under_stress,
+    "record": record,
+    "conclude": conclude,
     "compare": compare,
 }

@@ -77,7 +77,7 @@ class SpeedPoint(Struct, frozen=True):
 
 
 class Latency(Struct, frozen=True):
-    """Seconds between two tokens of an answer."""
+    """Seconds between two tokens of an answer: percentiles of each answer, averaged over all `tokens`."""
 
     p50_s: float
     p95_s: float
@@ -117,6 +117,14 @@ class Benchmark(Struct, frozen=True):
     def main(self) -> SpeedPoint:
         """The point that comparisons use: the longest prompt up to 512 tokens, else the shortest."""
         return next((point for point in reversed(self.points) if point.prompt_tokens <= 512), self.points[0])
+
+
+def surely_lighter(one: Benchmark, other: Benchmark) -> bool:
+    """Whether `one` is faster than `other` beyond all spread, and takes less memory."""
+    a, b = one.main.decode_tokens_per_s, other.main.decode_tokens_per_s
+    if a is None or b is None or a.low is None or b.high is None:
+        return False
+    return one.conditions.sound and other.conditions.sound and a.low > b.high and one.peak_bytes < other.peak_bytes
 
 
 class Answered(Struct, frozen=True):

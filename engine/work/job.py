@@ -117,7 +117,7 @@ class Job:
         params = {
             "kind": step.kind,
             "step": step.id,
-            "params": {**step.params, "job": self.folder.name, "results": self._results},
+            "params": {**step.params, "job": self.folder.name, "results": self._told(step)},
             "scratch": str(self._scratch),
         }
         work = asyncio.create_task(client.request("run_step", params, self._pass_on))
@@ -127,6 +127,11 @@ class Job:
             work.cancel()
             await client.close()
             (self.folder / "worker.pid").unlink(missing_ok=True)
+
+    def _told(self, step: Step) -> dict[str, dict[str, Any]]:
+        """The results so far that concern a step."""
+        done = (other for other in self.plan.steps if other.id in self._results)
+        return {other.id: self._results[other.id] for other in done if step.sees(other)}
 
     async def _watch(self, step: Step, work: "asyncio.Task[Any]", client: WorkerClient) -> Any:
         peak, sampled_at = 0, 0.0

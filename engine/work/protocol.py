@@ -202,6 +202,8 @@ class Completion(Struct, frozen=True):
     context_length: int
     rss_bytes: int
     peak_rss_bytes: int
+    latency_s: tuple[float, ...] = ()
+    """Between two tokens: the 50th, 95th and 99th percentile; empty for fewer than two tokens."""
 
     @property
     def decode_tokens_per_s(self) -> float | None:

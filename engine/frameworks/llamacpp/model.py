@@ -19,9 +19,8 @@ import numpy as np
 
 from engine.errors import InputError, ResourceError
 from engine.frameworks.answering import answer, common_prefix
-from engine.frameworks.contract import TokenScore
 from engine.frameworks.llamacpp.log import LogTap
-from engine.frameworks.scoring import require_fit, token_scores
+from engine.frameworks.scoring import Scored, require_fit
 from engine.frameworks.tokens import PLAIN_STOPS, ChatTemplate
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
@@ -30,7 +29,7 @@ BATCH = 512
 SCORE_BATCH = 128
 
 
-class LlamaModel:
+class LlamaModel(Scored):
     """A loaded GGUF. See engine.frameworks.contract.Model."""
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
@@ -151,8 +150,8 @@ class LlamaModel:
         finally:
             source.close()
 
-    def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
-        """Log-probabilities of tokens[1:], computed in batches so that memory stays at one batch of logits."""
+    def logits(self, tokens: list[int]) -> Iterator[Any]:
+        """Logits after each token but the last, in batches so that memory stays at one batch of them."""
         llm, width = self._llm, int(self._llm.n_vocab())
         require_fit(tokens, self.loaded.context_length)
         llm.reset()
@@ -162,7 +161,7 @@ class LlamaModel:
             llm._batch.set_batch(batch=batch, n_past=start, logits_all=True)
             llm._ctx.decode(llm._batch)
             flat = np.ctypeslib.as_array(llm._ctx.get_logits(), shape=(len(batch) * width,))
-            yield from token_scores(flat.reshape(len(batch), width), tokens[start + 1 : start + 1 + len(batch)], top)
+            yield flat.reshape(len(batch), width)
         llm.reset()
 
     def close(self) -> None:

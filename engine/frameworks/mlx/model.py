@@ -22,9 +22,8 @@ from mlx_lm.utils import maybe_set_recommended_wired_limit
 
 from engine.errors import InputError, ResourceError
 from engine.frameworks.answering import answer, common_prefix
-from engine.frameworks.contract import TokenScore
 from engine.frameworks.mlx.convert import load_lazily, versions
-from engine.frameworks.scoring import require_fit, token_scores
+from engine.frameworks.scoring import Scored, require_fit
 from engine.frameworks.tokens import FolderTokenizer, Tokenized
 from engine.work.processes import own_memory
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
@@ -38,7 +37,7 @@ PREFILL_STEP_S = 0.4
 """The prompt is computed in pieces that take about this long, so that a stop is heard in between."""
 
 
-class MlxModel(Tokenized):
+class MlxModel(Tokenized, Scored):
     """A loaded folder of MLX weights. See engine.frameworks.contract.Model."""
 
     def __init__(self, path: Path, options: LoadOptions) -> None:
@@ -87,8 +86,8 @@ class MlxModel(Tokenized):
             stops=self._tokenizer.stop_texts(),
         )
 
-    def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
-        """Log-probabilities of tokens[1:], computed in pieces so that memory stays at one piece of logits."""
+    def logits(self, tokens: list[int]) -> Iterator[Any]:
+        """Logits after each token but the last, in pieces so that memory stays at one piece of them."""
         require_fit(tokens, self.loaded.context_length)
         cache = make_prompt_cache(self._model)
         for start in range(0, len(tokens) - 1, SCORE_STEP):
@@ -96,7 +95,7 @@ class MlxModel(Tokenized):
             with mx.stream(self._stream):
                 logits = self._model(mx.array([piece]), cache=cache)[0].astype(mx.float32)
                 rows = np.array(logits)
-            yield from token_scores(rows, tokens[start + 1 : start + 1 + len(piece)], top)
+            yield rows
         del cache
         mx.clear_cache()
 

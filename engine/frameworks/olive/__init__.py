@@ -319,10 +319,11 @@ def _recipe_path(wish: str) -> str:
 
 
 def _calibration_path(wish: str) -> str:
-    from engine.frameworks.calibration import read_calibration, settle_calibration
+    from engine.frameworks.calibration import read_calibration
+    from engine.texts import settle_text
 
     read_calibration(wish)  # its faults are told before any work
-    return settle_calibration(wish)
+    return settle_text(wish)
 
 
 FRAMEWORK = Olive()

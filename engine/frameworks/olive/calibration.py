@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import InputError
-from engine.frameworks.calibration import OURS, read_calibration, require_tokens
+from engine.frameworks.calibration import read_calibration, require_tokens
+from engine.texts import OURS
 
 DYNAMIC, STATIC = "OnnxDynamicQuantization", "OnnxStaticQuantization"
 CALIBRATION = "edgewise_calibration"

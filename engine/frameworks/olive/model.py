@@ -20,10 +20,9 @@ import onnxruntime_genai as og
 
 from engine.errors import InputError, ResourceError, WorkerError
 from engine.frameworks.answering import answer, common_prefix
-from engine.frameworks.contract import TokenScore
 from engine.frameworks.olive.providers import Provider, choose_provider
 from engine.frameworks.olive.sampling import Sampler
-from engine.frameworks.scoring import require_fit, token_scores
+from engine.frameworks.scoring import Scored, require_fit
 from engine.frameworks.tokens import FolderTokenizer, Tokenized
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
@@ -35,7 +34,7 @@ SMALLEST_CHUNK = 2
 SCORE_CHUNK = 128
 
 
-class OnnxModel(Tokenized):
+class OnnxModel(Tokenized, Scored):
     """A loaded artifact. See engine.frameworks.contract.Model."""
 
     def __init__(self, folder: Path, options: LoadOptions) -> None:
@@ -140,8 +139,8 @@ class OnnxModel(Tokenized):
         params.set_search_options(max_length=self._context, batch_size=1, num_beams=1, do_sample=False)
         return og.Generator(self._model, params)
 
-    def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
-        """Log-probabilities of tokens[1:], in chunks, so that memory stays at one chunk of logits."""
+    def logits(self, tokens: list[int]) -> Iterator[Any]:
+        """Logits after each token but the last, in chunks, so that memory stays at one chunk of them."""
         require_fit(tokens, self._context)
         self._rewind(0)
         count = len(tokens) - 1
@@ -156,7 +155,7 @@ class OnnxModel(Tokenized):
                     f"{len(chunk)} tokens went in and {len(rows)} rows came out.",
                     "Convert it without prune_lm_head.",
                 )
-            yield from token_scores(rows, tokens[start + 1 : start + 1 + len(chunk)], top)
+            yield rows
 
     def close(self) -> None:
         """Give the model's memory back."""

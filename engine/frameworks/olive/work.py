@@ -4,9 +4,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.frameworks.comparing import compare_quality, score_reference
 from engine.frameworks.contract import StepFunction
 from engine.frameworks.olive.convert import convert
-from engine.frameworks.proving import measure, prove, source_tokens
+from engine.frameworks.proving import prove, source_tokens
 from engine.work.protocol import LoadOptions
 
 if TYPE_CHECKING:
@@ -24,5 +25,6 @@ STEPS: dict[str, StepFunction] = {
     "convert": convert,
     "source_tokens": source_tokens,
     "prove": partial(prove, load),
-    "measure": partial(measure, load),
+    "reference": partial(score_reference, load),
+    "quality": partial(compare_quality, load),
 }

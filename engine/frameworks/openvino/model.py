@@ -18,10 +18,9 @@ import openvino_genai as genai
 
 from engine.errors import InputError, WorkerError
 from engine.frameworks.answering import answer, common_prefix
-from engine.frameworks.contract import TokenScore
 from engine.frameworks.openvino.devices import choose_device, properties
 from engine.frameworks.openvino.scoring import Scorer
-from engine.frameworks.scoring import require_fit
+from engine.frameworks.scoring import Scored, require_fit
 from engine.frameworks.tokens import FolderTokenizer, Tokenized
 from engine.models.files import read_json
 from engine.work.processes import default_threads, own_memory
@@ -36,7 +35,7 @@ MAX_CONFIG_BYTES = 4 << 20
 NO_TOP_K = 2**31 - 1
 
 
-class OpenVinoModel(Tokenized):
+class OpenVinoModel(Tokenized, Scored):
     """A loaded OpenVINO model. See engine.frameworks.contract.Model."""
 
     def __init__(self, folder: Path, options: LoadOptions) -> None:
@@ -94,12 +93,12 @@ class OpenVinoModel(Tokenized):
             stops=self._tokenizer.stop_texts(),
         )
 
-    def score(self, tokens: list[int], top: int = 10) -> Iterator[TokenScore]:
-        """Log-probabilities of tokens[1:], computed in pieces so that memory stays at one piece of logits."""
+    def logits(self, tokens: list[int]) -> Iterator[Any]:
+        """Logits after each token but the last, in pieces so that memory stays at one piece of them."""
         require_fit(tokens, self.loaded.context_length)
         if self._scorer is None:
             self._scorer = Scorer(self._core, self._path, self._device, self._exact)
-        return self._scorer.score(tokens, top)
+        return self._scorer.logits(tokens)
 
     def close(self) -> None:
         """Free the model's memory."""

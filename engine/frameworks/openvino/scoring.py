@@ -1,13 +1,10 @@
-"""Log-probabilities from an OpenVINO language model, in pieces so that memory stays at one piece of logits."""
+"""Logits from an OpenVINO language model, in pieces so that memory stays at one piece of logits."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from engine.frameworks.contract import TokenScore
-from engine.frameworks.scoring import token_scores
 
 PIECE = 128
 
@@ -18,8 +15,8 @@ class Scorer:
     def __init__(self, core: Any, model: Path, device: str, settings: Mapping[str, Any]) -> None:
         self._request = core.compile_model(str(model), device, dict(settings)).create_infer_request()
 
-    def score(self, tokens: list[int], top: int) -> Iterator[TokenScore]:
-        """Log-probabilities of tokens[1:], in nats."""
+    def logits(self, tokens: list[int]) -> Iterator[Any]:
+        """Logits after each token but the last."""
         request = self._request
         request.reset_state()
         for start in range(0, len(tokens) - 1, PIECE):
@@ -32,5 +29,4 @@ class Scorer:
                     "beam_idx": np.zeros(1, dtype=np.int32),
                 }
             )
-            logits = request.get_tensor("logits").data[0]
-            yield from token_scores(logits, tokens[start + 1 : end + 1], top)
+            yield request.get_tensor("logits").data[0]

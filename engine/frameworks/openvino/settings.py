@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import InputError
-from engine.frameworks.calibration import OURS, read_calibration, settle_calibration
+from engine.frameworks.calibration import read_calibration
 from engine.frameworks.contract import Option
 from engine.models.card import ModelCard
+from engine.texts import OURS, settle_text
 
 GROUP_SIZES = (32, 64, 128, 256)
 PER_ROW = "per-row"
@@ -84,7 +85,7 @@ def settle_int4(card: ModelCard, wishes: Mapping[str, str]) -> dict[str, Any]:
 def check_calibration(text: str) -> str:
     """What stands in a plan for a calibration text that is known to be readable."""
     read_calibration(text)
-    return settle_calibration(text)
+    return settle_text(text)
 
 
 def dividing_sizes(card: ModelCard) -> list[int]:
