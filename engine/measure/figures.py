@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from engine.measure.evidence import Evidence, Missing
 from engine.measure.records import Mean, Quality, Sample
-from engine.measure.units import Unit, in_unit
+from engine.measure.units import Unit, in_unit, span_in_unit
 from engine.text import human_bytes, human_seconds
 
 Z95 = 1.96
@@ -76,9 +76,7 @@ def interval_in_unit(figure: Figure) -> str:
     """A figure's interval in words; "" where it was counted and not sampled."""
     if figure.value is None or figure.exact:
         return ""
-    low = "?" if figure.low is None else in_unit(figure.low, figure.unit)
-    high = "?" if figure.high is None else in_unit(figure.high, figure.unit)
-    return f"{low} to {high}"
+    return span_in_unit(figure.low, figure.high, figure.unit)
 
 
 def _sampled(sample: Sample | None, what: str, basis: str) -> Reading:
@@ -113,11 +111,11 @@ def _saving(own: int, other: int, basis: str) -> Reading:
 
 
 def _mean(mean: Mean, most: float, basis: str) -> Reading:
-    half = _half(mean)
+    half = half_width(mean)
     return Reading(mean.mean, max(mean.mean - half, 0.0), min(mean.mean + half, most), basis)
 
 
-def _half(mean: Mean) -> float:
+def half_width(mean: Mean) -> float:
     """Half the width of its interval; one token alone says nothing of the others."""
     return Z95 * mean.standard_error if mean.count > 1 else math.inf
 
@@ -128,7 +126,7 @@ def _text(quality: Quality) -> str:
 
 def _quality_kept(evidence: Evidence) -> Reading:
     quality = evidence.quality()
-    ratio, half = quality.log_ratio, _half(quality.log_ratio)
+    ratio, half = quality.log_ratio, half_width(quality.log_ratio)
     # NaN stays NaN in a min or max only where it comes first.
     value, low, high = (min(_exp(-ratio.mean + shift), 1.0) for shift in (0.0, -half, half))
     return Reading(value, low, high, f"perplexity of the source over the result's on {_text(quality)}")
@@ -136,7 +134,7 @@ def _quality_kept(evidence: Evidence) -> Reading:
 
 def _perplexity_ratio(evidence: Evidence) -> Reading:
     quality = evidence.quality()
-    ratio, half = quality.log_ratio, _half(quality.log_ratio)
+    ratio, half = quality.log_ratio, half_width(quality.log_ratio)
     value, low, high = (_exp(ratio.mean + shift) for shift in (0.0, -half, half))
     return Reading(value, low, high, f"perplexity of the result over the source's on {_text(quality)}")
 

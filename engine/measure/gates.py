@@ -38,7 +38,7 @@ class Gate(Struct, frozen=True, forbid_unknown_fields=True):
         if least and most:
             return f"{least} to {most}"
         if self.unit == "failures" and self.at_most == 0:
-            return "no failures"
+            return "none failed"
         return f"≥ {least}" if least else f"≤ {most}"
 
 
@@ -62,7 +62,7 @@ class Decision(Struct, frozen=True):
         """The verdict in a sentence."""
         required = [each for each in self.judgements if each.gate.required]
         if self.verdict == "pass":
-            return f"All {len(required)} required gates pass."
+            return f"All {len(required)} required gates pass." if len(required) > 1 else "The required gate passes."
         titles = [each.gate.title for each in required if each.verdict == self.verdict]
         word = "Failed" if self.verdict == "fail" else "Not proven"
         return f"{word}: {', '.join(titles)}."
@@ -113,10 +113,12 @@ def _reason(gate: Gate, found: Figure, verdict: Verdict) -> str:
     value, interval = in_unit(found.value, found.unit), interval_in_unit(found)
     measured = f"{value} ({interval})" if interval else value
     if verdict != "not proven":
-        return f"{measured}, and {gate.bounds} is asked for."
+        return f"{measured}; asked for: {gate.bounds}."
+    if found.unit == "failures":
+        return f"{measured}: {found.basis}."
     if found.low is None or found.high is None:
-        return f"{measured}: measured too seldom to know its noise, and {gate.bounds} is asked for."
-    return f"{measured} is too wide an interval to tell; {gate.bounds} is asked for."
+        return f"{measured}: measured too seldom to know its noise. Asked for: {gate.bounds}."
+    return f"{measured}: too wide an interval to tell. Asked for: {gate.bounds}."
 
 
 def _check(file: DataFile, name: str, gate: Gate) -> None:

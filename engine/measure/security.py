@@ -123,7 +123,7 @@ def _no_programs(artifact: Artifact, paths: Sequence[Path]) -> Check:
         "no_programs",
         "No programs, pickles or archives",
         not found,
-        details if found else f"None among {len(paths)} files, by name and by content.",
+        details if found else "None, by name and by content.",
     )
 
 
@@ -143,7 +143,7 @@ def _unchanged(artifact: Artifact, published: bool, strange: Sequence[Path], rep
     if strange:
         return Check("unchanged", title, False, "What is no plain file was not compared.")
     problems = [printable(problem) for problem in verify(artifact, report)]
-    good = f"{len(artifact.manifest.files)} files have the sha256 that the manifest gives."
+    good = "Every file has the sha256 that the manifest gives."
     return Check("unchanged", title, not problems, " ".join(problems[:5]) or good)
 
 

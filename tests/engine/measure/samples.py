@@ -1,6 +1,7 @@
 """Measurements as a small model at Q4_K_M and its F16 give them, and an artifact to judge."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,6 @@ def benchmark(decode: float = 118.0, peak_mib: int = 212, **changes: Any) -> Ben
 
 
 def quality(kept: float = 0.978, error: float = 0.004, **changes: Any) -> Quality:
-    import math
-
     ratio = -math.log(kept)
     made = Quality(
         reference="llama.cpp F16",
@@ -133,7 +132,9 @@ def baseline(**changes: Any) -> Measurement:
         precision="F16",
         size_bytes=271 * MIB,
         benchmark=benchmark(decode=47.0, peak_mib=455, size_bytes=271 * MIB),
-        quality=None,
+        quality=quality(
+            kept=1.0, error=0.0, kl_divergence=Mean(0.0, 0.0, 4096), same_top=Mean(1.0, 0.0, 4096), answers=()
+        ),
     )
     return msgspec.structs.replace(made, **changes)
 
