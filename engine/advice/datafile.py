@@ -71,19 +71,23 @@ class DataFile:
             with self.path.open("rb") as file:
                 raw = file.read(LARGEST_BYTES + 1)
         except OSError as error:
-            raise InputError(f"Cannot read {self.path}", error.strerror or str(error), _REMEDY) from None
+            raise InputError(f"Cannot read {self.path}", error.strerror or str(error), self._remedy) from None
         if len(raw) > LARGEST_BYTES:
-            raise InputError(f"{self.path} is too large", f"It has more than {LARGEST_BYTES} bytes.", _REMEDY)
+            raise InputError(f"{self.path} is too large", f"It has more than {LARGEST_BYTES} bytes.", self._remedy)
         try:
             return raw.decode("utf-8").replace("\r\n", "\n")
         except UnicodeDecodeError as error:
             raise self._error(raw[: error.start].count(b"\n") + 1, "not valid UTF-8") from None
 
     def _error(self, line: int, message: str) -> InputError:
-        return InputError(printable(f"{self.path}, line {line}: {message}"), remedy=_REMEDY)
+        return InputError(printable(f"{self.path}, line {line}: {message}"), remedy=self._remedy)
+
+    @property
+    def _remedy(self) -> str:
+        ours = self.path.parent == ASSETS
+        return "Correct the file" + (", or reinstall Edgewise to get the original back." if ours else ".")
 
 
-_REMEDY = "Correct the file, or reinstall Edgewise to get the original back."
 _SINGULAR = {
     "questions": "question",
     "nodes": "node",
@@ -93,6 +97,7 @@ _SINGULAR = {
     "types": "type",
     "precisions": "precision",
     "rules": "rule",
+    "gates": "gate",
 }
 
 
