@@ -286,6 +286,15 @@ def _sweep(command: argparse.ArgumentParser) -> None:
     _measuring(command)
 
 
+def _validate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("artifact", metavar="ARTIFACT", nargs="?", help="its id or the beginning of it, or a GGUF")
+    command.add_argument("--gates", metavar="FILE", help="judge by these gates instead of Edgewise's own")
+    command.add_argument("--show-gates", action="store_true", help="print Edgewise's own gates, to begin a file with")
+    command.add_argument("--text", metavar="FILE", default="ours", help="judge quality on this UTF-8 text")
+    command.add_argument("--output", metavar="FOLDER", help="put the certificate and its report there, too")
+    _measuring(command)
+
+
 COMMANDS = {
     "quickstart": ("the whole road on the packaged model: detect, decide, quantize, measure, answer", _quickstart),
     "hardware": ("what this machine is, and where each fact comes from", _hardware),
@@ -298,6 +307,7 @@ COMMANDS = {
     "library": ("the artifacts that were made: show, verify, remove", _library),
     "space": ("what takes space, what may go, and moving it all to another disk", _space),
     "chat": ("talk with an artifact", _chat),
+    "validate": ("measure an artifact beside its source, judge it by gates, and certify it", _validate),
     "sweep": ("make, measure and compare many candidates of one model, and choose", _sweep),
     "bench": ("measure how fast artifacts are on this machine, and what they take", _bench),
     "bundle": ("pack an artifact with all that a machine without a network needs, or install it there", _bundle),

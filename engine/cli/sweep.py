@@ -67,13 +67,13 @@ def show_sweep(screen: Output, sweep: Sweep, weights: dict[str, float], claims: 
         screen.line(line)
     screen.say(
         "Memory and speed are against the same framework's unquantized result, quality against "
-        f"{_reference(sweep)} for all. * nothing else is as good in everything.",
+        f"{_reference(sweep)} for all. * nothing else is as good in everything; ? disturbed, so it counts for nothing.",
         style="dim",
     )
     chosen = choose([row for row in sweep.rows if row.title in best], weights)
     screen.line()
     if chosen is None:
-        screen.say("No choice: nothing was measured well enough to compare.")
+        screen.say("No choice: nothing was measured undisturbed. Measure again when the machine is idle.")
         return
     told = ", ".join(f"{goal} {weights[goal]:g}" for goal in GOALS)
     screen.say(f"For {told}: {chosen.title}", style="bold")
@@ -88,10 +88,10 @@ def sweep_table(sweep: Sweep, claims: Catalogue | None = None) -> tuple[tuple[st
     """Headers and rows of a sweep, the course's claims beside them where a catalogue is given."""
     best = {row.title for row in front(sweep.rows)}
     headers = ("Candidate", "Disk", "Memory", "less", "Tokens/s", "faster", "KL, nats", "Same top", "Kept")
-    rows = [
-        (f"{row.title}{' *' if row.title in best else ''}", *_figures(sweep, row), *(_claim(row, claims) if claims else ()))
-        for row in sweep.rows
-    ]  # fmt: skip
+    rows = []
+    for row in sweep.rows:
+        title = f"{row.title}{' *' if row.title in best else ''}"
+        rows.append((title, *_figures(sweep, row), *(_claim(row, claims) if claims else ())))
     return (*headers, "Claimed") if claims else headers, rows
 
 
@@ -101,8 +101,8 @@ def _figures(sweep: Sweep, row: Row) -> Iterator[str]:
     yield human_bytes(row.measurement.size_bytes)
     yield human_bytes(found.peak_bytes) if found else "unknown"
     yield f"{1 - found.peak_bytes / other.peak_bytes:.0%}" if found and other else ""
-    speed = found.main.decode_tokens_per_s if found else None
-    against = other.main.decode_tokens_per_s if other else None
+    speed = found.points[0].decode_tokens_per_s if found else None
+    against = other.points[0].decode_tokens_per_s if other else None
     mark = "" if found is None or found.conditions.sound else "?"
     yield f"{speed.median:.1f}{mark}" if speed else "unknown"
     yield f"{speed.median / against.median:.2f}×" if speed and against else ""

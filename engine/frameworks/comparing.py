@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,13 @@ from msgspec import Struct
 
 from engine.errors import InputError, ResourceError
 from engine.frameworks.contract import Model, Report
+from engine.frameworks.proving import Load
 from engine.frameworks.scoring import log_softmax
 from engine.measure.records import Answered, Benchmark, Mean, Quality, surely_lighter
 from engine.paths import room
 from engine.text import human_bytes
 from engine.texts import OURS, read_text
 from engine.work.protocol import ChatMessage, Completion, GenerateOptions, LoadOptions
-
-Load = Callable[[Path, LoadOptions], Model]
 
 WINDOW = 256
 """Tokens that are scored together; every window begins anew."""

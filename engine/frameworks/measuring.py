@@ -10,10 +10,16 @@ import msgspec
 from engine import library
 from engine.frameworks.contract import Report
 from engine.measure.benchmark import Limits, benchmark
+from engine.measure.certificate import certify
+from engine.measure.evidence import Evidence
+from engine.measure.gates import load_gates
 from engine.measure.kept import keep, measurement_of
 from engine.measure.records import Benchmark
+from engine.measure.report import write_certificate
+from engine.measure.security import TemplateProbe, check_security
 from engine.measure.stress import stress
 from engine.measure.sweep import Row, Sweep
+from engine.paths import room
 from engine.staging import walk
 from engine.work.client import WorkerClient
 from engine.work.protocol import ChatMessage, GenerateOptions, LoadOptions
@@ -95,6 +101,37 @@ def conclude(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[s
         about = library.Manifest(row["title"], row["framework"], row["precision"], id=artifact, size_bytes=size)
         rows.append(Row(row["title"], measurement_of(about, merged), not row["published"]))
     return {"sweep": msgspec.to_builtins(Sweep(str(params["model"]), tuple(rows)))}
+
+
+def judge(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """Look at an artifact's files, judge what was measured by the gates, and write its certificate.
+
+    params: artifact (what finds it), steps (those that measured it), baseline (those that measured its source, with
+    reference and title), template (the step that tried its template), gates (a file, or "" for Edgewise's own).
+    Result: {"verdict", "certificate": the folder with certificate.html and certificate.json}.
+    """
+    results: Mapping[str, Any] = params["results"]
+    artifact = library.find_artifact(str(params["artifact"]))
+    about, baseline = artifact.manifest, None
+    if params["baseline"]:
+        found = _merged(params["baseline"], results)
+        size = int(found["benchmark"]["size_bytes"])
+        source = library.Manifest(about.name, about.framework, params["reference"], str(params["title"]), 0.0, size)
+        baseline = measurement_of(source, found)
+    report.stage("Hashing its files", float(about.size_bytes), "bytes")
+    probe = msgspec.convert(results[params["template"]]["template"], TemplateProbe)
+    candidate = measurement_of(about, _merged(params["steps"], results))
+    evidence = Evidence(candidate, baseline, check_security(artifact, probe, report))
+    elapsed_s = sum(one.elapsed_s for one in (candidate.benchmark, baseline and baseline.benchmark) if one)
+    elapsed_s += candidate.stress.elapsed_s if candidate.stress else 0.0
+    gates = load_gates(Path(params["gates"])) if params["gates"] else load_gates()
+    certificate = certify(artifact, evidence, gates, elapsed_s)
+    folder = room("certificates") / about.id
+    write_certificate(certificate, folder)
+    if library.is_published(artifact):
+        summary = {"verdict": certificate.decision.verdict, "reason": certificate.decision.reason}
+        library.add_measurement(artifact, "verdict", {**summary, "made_at": certificate.made_at})
+    return {"verdict": certificate.decision.verdict, "certificate": str(folder)}
 
 
 def compare(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:

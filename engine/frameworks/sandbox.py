@@ -1,10 +1,17 @@
 """A chat template is a program that came with a model: does it render, and does the sandbox hold? For workers only."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
 from engine.errors import InputError
-from engine.frameworks.contract import Model
+from engine.frameworks.contract import Model, Report
+from engine.frameworks.proving import Load
 from engine.frameworks.tokens import ChatTemplate
 from engine.measure.security import TemplateProbe
-from engine.work.protocol import ChatMessage
+from engine.work.protocol import ChatMessage, LoadOptions
 
 CONVERSATION = (ChatMessage("user", "What is the capital of France?"),)
 ESCAPES = {
@@ -18,6 +25,16 @@ ESCAPES = {
     "a range without an end": "{{ range(1000000000) | list }}",
 }
 """Templates that must be refused, by what they reach for."""
+
+
+def try_template(load: Load, params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """Load a result and try its chat template. params: path. Result: {"template": TemplateProbe}."""
+    report.stage("Trying the chat template in its sandbox", expected_s=2)
+    model = load(scratch / params["path"], LoadOptions(context_length=256))
+    try:
+        return {"template": msgspec.to_builtins(probe_template(model))}
+    finally:
+        model.close()
 
 
 def probe_template(model: Model) -> TemplateProbe:

@@ -14,7 +14,7 @@ from engine.errors import ProofError
 from engine.frameworks import get
 from engine.frameworks.contract import Report, StepFunction
 from engine.frameworks.environments import fingerprint, hold, install, read_ready
-from engine.frameworks.measuring import compare, conclude, measure, put_under_stress, record
+from engine.frameworks.measuring import compare, conclude, judge, measure, put_under_stress, record
 from engine.hardware import probe
 from engine.staging import walk
 
@@ -128,5 +128,6 @@ STEPS: dict[str, StepFunction] = {
     "stress": put_under_stress,
     "record": record,
     "conclude": conclude,
+    "judge": judge,
     "compare": compare,
 }

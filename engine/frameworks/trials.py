@@ -93,6 +93,15 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
     )
     found = [*measured, *quality, *steps.add([stress])]
     steps.add([_record("record", found_by(artifact), about.id, found)])
+    template = Step(
+        "template",
+        "template",
+        "Try its chat template",
+        f"{framework.name}-run",
+        {"path": path},
+        Cost(time_s=Estimate(5, "a load")),
+        module=f"engine.frameworks.{framework.name}.work",
+    )
     judge = Step(
         "judge",
         "judge",
@@ -100,6 +109,7 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
         params={
             "artifact": found_by(artifact),
             "steps": found,
+            "template": steps.add([template])[0],
             "baseline": baseline,
             "title": reference_title(card, framework) if card else "",
             "reference": framework.reference,

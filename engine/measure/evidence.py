@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from engine.measure.records import Benchmark, Measurement, Quality, SpeedPoint
+from engine.measure.records import Benchmark, Measurement, Quality, SpeedPoint, same_points
 from engine.measure.security import Security
 
 _ALIKE = {
@@ -37,13 +37,11 @@ class Evidence(Struct, frozen=True):
         return self.benchmark(), _benchmark(self.baseline, "The baseline's")
 
     def points(self) -> tuple[SpeedPoint, SpeedPoint]:
-        """The candidate's main point, and the baseline's with a prompt of the same length, give or take a tenth."""
-        own, other = self.benchmarks()
-        tokens = own.main.prompt_tokens
-        nearest = min(other.points, key=lambda point: abs(point.prompt_tokens - tokens))
-        if abs(nearest.prompt_tokens - tokens) > tokens / 10:
-            raise Missing(f"The baseline was not measured with a prompt of {tokens:,} tokens.")
-        return own.main, nearest
+        """The candidate's and the baseline's, with prompts of the same length, give or take a tenth."""
+        points = same_points(*self.benchmarks())
+        if points is None:
+            raise Missing("The baseline was measured with prompts of other lengths.")
+        return points
 
     def quality(self) -> Quality:
         """The candidate's."""

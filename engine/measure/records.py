@@ -9,6 +9,9 @@ from msgspec import Struct
 TIGHT = 0.05
 """An interval counts as tight when its half width is at most this share of the median."""
 
+USUAL_TOKENS = 640
+"""Tokens of a prompt that is not unusually long."""
+
 _T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
 """Student's t for a two-sided 95 % interval, by degrees of freedom from 1; beyond these 2.13 at most."""
 
@@ -115,13 +118,25 @@ class Benchmark(Struct, frozen=True):
 
     @property
     def main(self) -> SpeedPoint:
-        """The point that comparisons use: the longest prompt up to 512 tokens, else the shortest."""
-        return next((point for point in reversed(self.points) if point.prompt_tokens <= 512), self.points[0])
+        """The point that stands for it: the longest prompt up to USUAL_TOKENS, else the shortest."""
+        return next((point for point in reversed(self.points) if point.prompt_tokens <= USUAL_TOKENS), self.points[0])
+
+
+def same_points(one: Benchmark, other: Benchmark) -> tuple[SpeedPoint, SpeedPoint] | None:
+    """The points at which two can be compared: the longest usual prompt, alike in both to within a tenth."""
+    pairs = [(a, b) for a in one.points for b in other.points if _alike(a.prompt_tokens, b.prompt_tokens)]
+    usual = [pair for pair in pairs if pair[0].prompt_tokens <= USUAL_TOKENS]
+    return usual[-1] if usual else next(iter(pairs), None)
+
+
+def _alike(one: int, other: int) -> bool:
+    return abs(one - other) <= one / 10
 
 
 def surely_lighter(one: Benchmark, other: Benchmark) -> bool:
     """Whether `one` is faster than `other` beyond all spread, and takes less memory."""
-    a, b = one.main.decode_tokens_per_s, other.main.decode_tokens_per_s
+    points = same_points(one, other)
+    a, b = (point.decode_tokens_per_s for point in points) if points else (None, None)
     if a is None or b is None or a.low is None or b.high is None:
         return False
     return one.conditions.sound and other.conditions.sound and a.low > b.high and one.peak_bytes < other.peak_bytes

@@ -51,11 +51,11 @@ class Standing(Struct, frozen=True):
 
 
 def standing(row: Row) -> Standing | None:
-    """None where something of it was not measured, or not under conditions that prove anything."""
+    """None where something of it was not measured, or was disturbed and proves nothing."""
     measured = row.measurement.benchmark, row.measurement.quality
-    if measured[0] is None or measured[1] is None or not measured[0].points:
+    if measured[0] is None or measured[1] is None or not measured[0].points or not measured[0].conditions.sound:
         return None
-    decode = measured[0].main.decode_tokens_per_s
+    decode = measured[0].points[0].decode_tokens_per_s  # the shortest prompt is the one that all were measured with
     if decode is None:
         return None
     return Standing(measured[1].kl_divergence.mean, decode.median, measured[0].peak_bytes)

@@ -8,6 +8,7 @@ from engine.frameworks.comparing import compare_quality, score_reference
 from engine.frameworks.contract import StepFunction
 from engine.frameworks.llamacpp.convert import convert, quantize
 from engine.frameworks.proving import prove, source_tokens
+from engine.frameworks.sandbox import try_template
 from engine.work.protocol import LoadOptions
 
 if TYPE_CHECKING:
@@ -28,4 +29,5 @@ STEPS: dict[str, StepFunction] = {
     "prove": partial(prove, load),
     "reference": partial(score_reference, load),
     "quality": partial(compare_quality, load),
+    "template": partial(try_template, load),
 }

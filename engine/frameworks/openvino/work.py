@@ -10,6 +10,7 @@ from engine.frameworks.openvino.compress import compress, quantize
 from engine.frameworks.openvino.convert import convert
 from engine.frameworks.openvino.export import export
 from engine.frameworks.proving import prove, source_tokens
+from engine.frameworks.sandbox import try_template
 from engine.work.protocol import LoadOptions
 
 if TYPE_CHECKING:
@@ -32,4 +33,5 @@ STEPS: dict[str, StepFunction] = {
     "prove": partial(prove, load),
     "reference": partial(score_reference, load),
     "quality": partial(compare_quality, load),
+    "template": partial(try_template, load),
 }

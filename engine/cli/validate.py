@@ -1,0 +1,64 @@
+"""`edgewise validate`: an artifact measured beside its unquantized source, judged by gates, and certified."""
+
+import shutil
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from engine.cli.bench import trial_of
+from engine.cli.gates import verdict_lines
+from engine.cli.progress import carry_out
+from engine.cli.terminal import emit, err, out
+from engine.errors import ResourceError, UsageError
+from engine.measure.certificate import Certificate
+from engine.measure.words import measurement_lines
+from engine.paths import ASSETS
+
+STATUS = {"pass": 0, "fail": 1, "not proven": 1}
+
+
+def run(options: Namespace) -> int:
+    """Measure, judge, and say where the certificate is; status 0 only for what passes."""
+    from engine.frameworks import validation_plan
+    from engine.hardware import probe
+    from engine.measure.gates import load_gates
+
+    if options.show_gates:
+        out().line((ASSETS / "gates.toml").read_text().rstrip())
+        return 0
+    if options.artifact is None:
+        raise UsageError("No artifact was named.", "", "`edgewise library list` shows them.")
+    gates = str(Path(options.gates).expanduser().absolute()) if options.gates else ""
+    if gates:
+        load_gates(Path(gates))  # its faults are told before any work
+    view = carry_out(validation_plan(options.artifact, probe(), trial_of(options), gates), options)
+    if view is None:
+        return 0
+    folder = Path(str(view.result["certificate"]))
+    certificate = msgspec.json.decode((folder / "certificate.json").read_bytes(), type=Certificate)
+    if options.output:
+        folder = _copy(folder, Path(options.output))
+    if options.json:
+        emit({"job": view.id, "folder": str(folder), "certificate": certificate})
+        return STATUS[certificate.decision.verdict]
+    screen = out()
+    screen.line()
+    for line in measurement_lines(certificate.evidence.candidate):
+        screen.say(line, "  ")
+    screen.line()
+    for line in verdict_lines(certificate.decision, screen.columns):
+        screen.line(line)
+    err().line(f"The whole report: {folder / 'certificate.html'}")
+    return STATUS[certificate.decision.verdict]
+
+
+def _copy(folder: Path, target: Path) -> Path:
+    target = target.expanduser().absolute()
+    try:
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+    except OSError as error:
+        raise ResourceError(
+            f"The certificate cannot be written to {target}.", str(error)[:200], f"It is in {folder}; copy it yourself."
+        ) from error
+    return target
