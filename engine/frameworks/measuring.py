@@ -28,13 +28,17 @@ from engine.work.protocol import ChatMessage, GenerateOptions, LoadOptions
 def measure(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
     """Speed and memory of a result.
 
-    params: environment, module, path (absolute, or a name in scratch), name, limits, options, machine, and a prompt to
-    answer in the end, if there is one. Result: {"name", "benchmark": Benchmark, "answer": …}.
+    params: environment, module, path (absolute, or a name in scratch), name, limits, options, machine; if there is
+    one, a prompt to answer in the end, and like: an earlier step, with whose lengths of prompts it is measured, too.
+    Result: {"name", "benchmark": Benchmark, "answer": …}.
     """
     path = scratch / params["path"]
     report.stage(f"Measuring {params['name']}", expected_s=float(params["limits"]["budget_s"]))
     options = msgspec.convert(params.get("options", {}), LoadOptions)
     limits = msgspec.convert(params["limits"], Limits)
+    if like := params["results"].get(params.get("like")):
+        other = msgspec.convert(like["benchmark"], Benchmark)
+        limits = msgspec.structs.replace(limits, lengths=tuple(point.prompt_tokens for point in other.points))
     found = asyncio.run(
         benchmark(
             _opener(params, scratch),

@@ -83,7 +83,8 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
         baseline = steps.add([_measure(framework, "measure_source", title, source, hardware, trial)])
         reference = steps.add([_reference(framework, card, title, source, trial)])
         quality = steps.add([_quality(framework, "quality", about.id, path, reference[0], trial)])
-    measured = steps.add([_measure(framework, "measure", about.id, path, hardware, trial)])
+    like = "measure_source" if baseline else ""
+    measured = steps.add([_measure(framework, "measure", about.id, path, hardware, trial, like)])
     stress = Step(
         "stress",
         "stress",
@@ -149,7 +150,8 @@ def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardw
         *making, publish = plan.steps
         steps.add(making, one.part)
         output = output_name(framework, precision)
-        found = steps.add([_measure(framework, f"measure_{precision}", precision, output, hardware, trial)])
+        like = f"measure_{framework.reference}"
+        found = steps.add([_measure(framework, f"measure_{precision}", precision, output, hardware, trial, like)])
         quality = _quality(framework, f"quality_{precision}", precision, output, reference, trial)
         rivals = {"own": found[0], "rivals": [row["steps"] for row in rows if row["published"]]}
         found += steps.add([msgspec.structs.replace(quality, params={**quality.params, **rivals})])
@@ -235,10 +237,12 @@ def _environment(framework: Framework, hardware: Hardware) -> Step:
     return environment_step(framework, environment, hardware)
 
 
-def _measure(framework: Framework, id_: str, title: str, path: str, hardware: Hardware, trial: Trial) -> Step:
+def _measure(
+    framework: Framework, id_: str, title: str, path: str, hardware: Hardware, trial: Trial, like: str = ""
+) -> Step:
     options = {"device": trial.device}
-    memory = Estimate(None, "the memory of a chat with it")
-    ways = {"machine": machine_words(hardware), "options": options}
+    memory = Estimate(None, "as much as a chat with it")
+    ways = {"machine": machine_words(hardware), "options": options, "like": like}
     return measure_step(framework, id_, title, path, trial.limits, memory, **ways)
 
 
