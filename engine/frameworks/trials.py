@@ -16,23 +16,27 @@ from engine.frameworks.plans import conversion_plan, environment_step
 from engine.hardware.facts import Hardware
 from engine.library import Artifact, is_published
 from engine.measure.benchmark import Limits
+from engine.measure.evaluation import read_evaluation
 from engine.models import find_model, packaged_card
 from engine.models.card import ModelCard
 from engine.models.shelf import look_at
 from engine.texts import OURS, settle_text
 
-QUALITY_S = 120.0
-STRESS_S = 30.0
 SHARED = ("environment", "fetch_packaged", "pull", "restore")
 """Kinds of steps that a plan has once, whatever it makes."""
 
 
 class Trial(Struct, frozen=True):
-    """How to measure: limits of a benchmark, and the text that quality is judged on ("ours", or a path)."""
+    """How to measure: limits of a benchmark, the text that quality is judged on ("ours", or a path), and for how long.
+
+    Seconds are budgets for the source, for each candidate, and for a run under stress.
+    """
 
     limits: Limits = Limits()
     text: str = OURS
     device: str = "auto"
+    quality_s: float = 120.0
+    stress_s: float = 30.0
 
 
 class Candidate(Struct, frozen=True):
@@ -89,8 +93,8 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
         "stress",
         "stress",
         f"Put {about.id} under stress",
-        params={**measured_in(framework), "path": path, "name": about.id, "budget_s": STRESS_S},
-        cost=Cost(time_s=Estimate(2 * STRESS_S, "twice its budget; rough")),
+        params={**measured_in(framework), "path": path, "name": about.id, "budget_s": trial.stress_s},
+        cost=Cost(time_s=Estimate(2 * trial.stress_s, "twice its budget; rough")),
     )
     found = [*measured, *quality, *steps.add([stress])]
     steps.add([_record("record", found_by(artifact), about.id, found)])
@@ -247,16 +251,17 @@ def _measure(
 
 
 def _reference(framework: Framework, card: ModelCard, title: str, path: str, trial: Trial) -> Step:
+    read_evaluation(trial.text)  # its faults are told before any work
     files = look_at(Path(card.path)) if card.path else None
     key = f"{framework.name} {framework.reference} {card.path} {files.stamp}" if files else ""
-    text = {"text": settle_text(trial.text), "budget_s": QUALITY_S}
+    text = {"text": settle_text(trial.text), "budget_s": trial.quality_s}
     return Step(
         "reference",
         "reference",
         f"Score the evaluation text with {title}",
         f"{framework.name}-run",
         {"path": path, "title": title, "key": key, **text},
-        Cost(disk_bytes=_kept_bytes(card), time_s=Estimate(QUALITY_S / 2, "half its budget; rough")),
+        Cost(disk_bytes=_kept_bytes(card), time_s=Estimate(trial.quality_s / 2, "half its budget; rough")),
         module=f"engine.frameworks.{framework.name}.work",
     )
 
@@ -271,8 +276,8 @@ def _quality(framework: Framework, id_: str, title: str, path: str, reference: s
         "quality",
         f"Compare {title} with the source",
         f"{framework.name}-run",
-        {"path": path, "reference": reference, "text": settle_text(trial.text), "budget_s": QUALITY_S},
-        Cost(time_s=Estimate(QUALITY_S / 2, "half its budget; rough")),
+        {"path": path, "reference": reference, "text": settle_text(trial.text), "budget_s": trial.quality_s},
+        Cost(time_s=Estimate(trial.quality_s / 2, "half its budget; rough")),
         module=f"engine.frameworks.{framework.name}.work",
     )
 
