@@ -51,7 +51,7 @@ def _judge() -> Callable[[ModelCard], Verdict]:
 def _row(card: ModelCard, verdict: Verdict) -> tuple[str, ...]:
     return (
         card.name,
-        human_count(card.parameters),
+        ("≈" if card.estimated else "") + human_count(card.parameters),
         human_bytes(card.size_bytes),
         verdict.words,
         estimate_text(verdict.memory_bytes, human_bytes),

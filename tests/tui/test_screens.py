@@ -6,6 +6,7 @@ import pytest
 from engine.advice.records import Estimate
 from engine.errors import InputError, ResourceError
 from engine.hardware.facts import Fact, Hardware
+from engine.text import human_count
 from tests.tui import samples
 from tests.tui.conftest import World
 from tests.tui.steps import go, place, press, settle, shown
@@ -152,6 +153,20 @@ class TestModel:
             text = shown(pilot.app)
             assert text.index("On the hub, fetched when") < text.index("Qwen2.5-1.5B-Instruct")
             assert "Speed         memory bandwidth measured here" in text
+
+    async def test_an_estimated_card_says_so(self, world: World) -> None:
+        world.cards.append(
+            msgspec.structs.replace(samples.FOLDER, name="Glanced", path="/x/y", estimated=True, chat_template=None)
+        )
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await go(pilot, "model")
+            await press(pilot, "down", "down")
+            text = shown(pilot.app)
+        [row] = [line for line in text.splitlines() if "Glanced" in line and "✓" in line]
+        assert f"~{human_count(samples.FOLDER.parameters)}" in row
+        assert f"~{human_count(samples.CURATED.parameters)}" not in text
+        assert "Chat template unknown" in text
+        assert "Worked out from totals" in text
 
     async def test_the_curated_one_that_is_here_is_listed_once(self, world: World) -> None:
         name = "Qwen/Qwen2.5-1.5B-Instruct"

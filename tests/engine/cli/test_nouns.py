@@ -196,6 +196,15 @@ class TestModels:
         assert listed["verdict"]["words"] == "fits"
         assert listed["verdict"]["memory_bytes"]["measured"] is False
 
+    def test_an_estimated_count_is_marked(self, capsys, monkeypatch) -> None:
+        from msgspec.structs import replace
+
+        cards = [packaged_card(), replace(packaged_card(), name="glanced", estimated=True)]
+        monkeypatch.setattr("engine.models.list_models", lambda: cards)
+        [_, exact, glanced] = run(capsys, "models", "list")[1].splitlines()
+        assert exact.split()[1] == "135"
+        assert glanced.split()[1] == "≈135"
+
     def test_the_packaged_model_is_listed_and_shown(self, capsys) -> None:
         assert packaged_card().name in run(capsys, "models", "list")[1]
         status, out, _ = run(capsys, "models", "show", "smollm2")
