@@ -308,6 +308,17 @@ class TestProgress:
             assert "running, attempt 2" in shown(pilot.app)
         assert [name for name, *_ in world.calls] == ["cancel", "resume"]
 
+    async def test_pauses_and_resumes(self, world: World) -> None:
+        job = world.add_job(samples.job("running"))
+        async with EdgewiseApp().run_test(size=(80, 24)) as pilot:
+            await go(pilot, f"job:{job.id}")
+            await press(pilot, "p")
+            assert "! paused" in shown(pilot.app)
+            assert "Paused. What was done is kept; r goes on from there." in shown(pilot.app)
+            await press(pilot, "p", "c")
+            await press(pilot, "r")
+        assert [name for name, *_ in world.calls] == ["pause", "resume"]
+
     async def test_a_failure_says_what_why_and_what_to_do(self, world: World) -> None:
         job = world.add_job(samples.job("failed"))
         async with EdgewiseApp().run_test(size=(80, 24)) as pilot:

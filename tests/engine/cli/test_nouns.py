@@ -253,6 +253,20 @@ class TestJobs:
         assert run(capsys, "jobs", "remove", job_id, "--yes")[0] == 0
         assert jobs.list_jobs() == []
 
+    def test_pause_says_how_to_go_on(self, capsys) -> None:
+        job_id = jobs.submit(plan("count", seconds=60))
+        status, out, err = run(capsys, "jobs", "pause", job_id)
+        assert (status, out) == (0, f"{job_id} is paused.\n")
+        assert f"edgewise jobs resume {job_id}" in err
+        assert "paused" in run(capsys, "jobs", "list")[1]
+        status, _, err = run(capsys, "jobs", "attach", job_id)
+        assert status == 130
+        assert "is paused" in err
+        assert f"edgewise jobs resume {job_id}" in err
+        assert run(capsys, "jobs", "resume", job_id, "--detach")[0] == 0
+        assert json.loads(run(capsys, "jobs", "pause", job_id, "--json")[1])["status"] == "paused"
+        assert run(capsys, "jobs", "pause", job_id)[0] == 2
+
     def test_attach_with_no_jobs_says_what_makes_some(self, capsys) -> None:
         status, _, err = run(capsys, "jobs", "attach")
         assert status == 1
