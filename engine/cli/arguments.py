@@ -135,6 +135,12 @@ def _doctor(command: argparse.ArgumentParser) -> None:
 def _models(command: argparse.ArgumentParser) -> None:
     actions = _actions(command)
     _json(_add(actions, "list", "the models on this machine, and whether each fits it"))
+    folders = _add(actions, "folders", "the folders that models are looked for in")
+    folders.add_argument("--add", metavar="DIR", action="append", default=[], help="look in this one, too (repeatable)")
+    folders.add_argument(
+        "--remove", metavar="DIR", action="append", default=[], help="no longer look in one that was added (repeatable)"
+    )
+    _json(folders)
     show = _add(actions, "show", "a model's card, read from its headers")
     show.add_argument("model", metavar="MODEL", help=_MODEL)
     _json(show)

@@ -18,7 +18,7 @@ from engine.models.hub.names import is_reference, parse_reference
 from engine.models.local import first_parts, glance_card, read_card
 from engine.models.packaged import PACKAGED, is_fetched, packaged_card, packaged_path
 from engine.models.shelf import Shelf, look_at
-from engine.models.stores import Place
+from engine.models.stores import ModelFolder, Place
 from engine.paths import data_dir
 from engine.text import printable
 
@@ -95,6 +95,12 @@ def list_models() -> list[ModelCard]:
     finally:
         shelf.save()
     return [packaged, *sorted(cards, key=lambda card: (ORIGINS.index(card.origin), card.name.lower(), card.path))]
+
+
+def list_folders() -> list[ModelFolder]:
+    """The folders that `list_models` looks through: those that are there, and the user's own in any case."""
+    folders = [ModelFolder(data_dir() / "models", LOCAL), *stores.list_folders()]
+    return [folder for folder in folders if folder.named_by or os.path.isdir(folder.path)]
 
 
 def _told(card: ModelCard, place: Place) -> ModelCard:

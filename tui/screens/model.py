@@ -42,7 +42,8 @@ class ModelScreen(TakingPage):
     PLACE = "model"
     HELP = """
 First comes what this machine has: the packaged model, the models folder, the caches of the Hugging Face hub, LM Studio,
-Ollama and llama.cpp, and folders of your own. Below it are small chat models that the hub has.
+Ollama and llama.cpp, and folders of your own (`edgewise models folders --add DIR`). Below it are small chat models that
+the hub has.
 
 “Here” says whether a model runs on this machine: as it is, at a precision that it would be converted to, or not.
 "~" marks a prediction; the card says what it is based on. Cards are read from headers; no weights are loaded. Where

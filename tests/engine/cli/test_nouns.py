@@ -18,6 +18,7 @@ from engine.library import Manifest
 from engine.models import packaged_card
 from engine.work import jobs
 from tests.engine.cli.steps import plan
+from tests.engine.models.writers import gguf
 
 pytestmark = pytest.mark.usefixtures("data")
 
@@ -204,6 +205,24 @@ class TestModels:
         [_, exact, glanced] = run(capsys, "models", "list")[1].splitlines()
         assert exact.split()[1] == "135"
         assert glanced.split()[1] == "≈135"
+
+    def test_folders_are_added_listed_and_removed(self, capsys, tmp_path, monkeypatch) -> None:
+        monkeypatch.setenv("EDGEWISE_MODELS", str(tmp_path / "gone"))
+        folder = tmp_path / "models"
+        folder.mkdir()
+        (folder / "Tiny.gguf").write_bytes(gguf())
+        status, out, _ = run(capsys, "models", "folders", "--add", str(folder))
+        assert status == 0
+        lines = [" ".join(line.split()) for line in out.splitlines()]
+        assert f"{folder} folder (setting)" in lines
+        assert f"{tmp_path / 'gone'} folder (EDGEWISE_MODELS), which is not there" in lines
+        assert "Tiny" in run(capsys, "models", "list")[1]
+        listed = json.loads(run(capsys, "models", "folders", "--json")[1])
+        assert listed[-1] == {"path": str(folder), "origin": "folder", "named_by": "setting", "exists": True}
+        assert str(folder) not in run(capsys, "models", "folders", "--remove", str(folder))[1]
+        status, out, err = run(capsys, "models", "folders", "--remove", str(folder))
+        assert (status, out) == (1, "")
+        assert "No folder was added" in err
 
     def test_the_packaged_model_is_listed_and_shown(self, capsys) -> None:
         assert packaged_card().name in run(capsys, "models", "list")[1]
