@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from engine.models.card import WeightGroup
 
@@ -20,6 +21,7 @@ _PATTERNS = tuple((role, re.compile(pattern)) for role, pattern in _ROLES)
 _ONE_OF_EACH: Mapping[str, int] = {}
 
 
+@lru_cache(maxsize=4096)
 def find_role(name: str, dimensions: int) -> str:
     """The role of a tensor, one of those that WeightGroup names."""
     if dimensions < 2:
