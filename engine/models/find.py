@@ -25,7 +25,7 @@ from engine.text import printable
 _DEPTH = 3
 LOCAL = "local"
 ORIGINS = ("packaged", LOCAL, stores.HUB_CACHE, stores.LM_STUDIO, stores.OLLAMA, stores.LLAMA_CPP, stores.FOLDER)
-READING_S = 0.15
+READING_S = 0.1
 """How long a listing reads headers to their end."""
 
 
