@@ -135,6 +135,12 @@ def _doctor(command: argparse.ArgumentParser) -> None:
 def _models(command: argparse.ArgumentParser) -> None:
     actions = _actions(command)
     _json(_add(actions, "list", "the models on this machine, and whether each fits it"))
+    folders = _add(actions, "folders", "the folders that models are looked for in")
+    folders.add_argument("--add", metavar="DIR", action="append", default=[], help="look in this one, too (repeatable)")
+    folders.add_argument(
+        "--remove", metavar="DIR", action="append", default=[], help="no longer look in one that was added (repeatable)"
+    )
+    _json(folders)
     show = _add(actions, "show", "a model's card, read from its headers")
     show.add_argument("model", metavar="MODEL", help=_MODEL)
     _json(show)
@@ -173,7 +179,11 @@ def _jobs(command: argparse.ArgumentParser) -> None:
     attach.add_argument("job", metavar="JOB", nargs="?", help="its id or the beginning of it (default: the newest)")
     _json(attach, "print the job's journal as JSON lines")
     attach.set_defaults(streams=True)
-    for name, summary in (("cancel", "stop a job"), ("resume", "continue a job that ended early")):
+    for name, summary in (
+        ("pause", "stop a job for now; `resume` goes on with it"),
+        ("cancel", "stop a job"),
+        ("resume", "continue a job that ended early"),
+    ):
         action = _add(actions, name, summary)
         action.add_argument("job", metavar="JOB", help="its id or the beginning of it")
         if name == "resume":
@@ -303,7 +313,7 @@ COMMANDS = {
     "doctor": ("what is installed, what is broken, and the command that mends it", _doctor),
     "models": ("the models that can be converted", _models),
     "convert": ("quantize a model into the library", _convert),
-    "jobs": ("long work in the background: watch, cancel, resume", _jobs),
+    "jobs": ("long work in the background: watch, pause, cancel, resume", _jobs),
     "library": ("the artifacts that were made: show, verify, remove", _library),
     "space": ("what takes space, what may go, and moving it all to another disk", _space),
     "chat": ("talk with an artifact", _chat),

@@ -21,7 +21,6 @@ from engine.work import jobs
 from engine.work.journal import JobView
 from engine.work.protocol import Note
 
-ENDINGS = ("done", "failed", "cancelled", "interrupted")
 PLAIN_INTERVAL_S = 5.0
 POLL_INTERVAL_S = 0.1
 LOG_TAIL = 8
@@ -83,7 +82,7 @@ def watch(
             started = view.attempt > since_attempt or time.monotonic() > patience_ends
             if started:
                 tell(view)
-            if started and view.status in ENDINGS:
+            if started and not view.under_way:
                 break
             if interrupts.count:
                 screen.clear()
@@ -114,6 +113,8 @@ def ended(view: JobView) -> JobView:
         raise Cancelled(
             f"The job {view.id} was cancelled.", remedy=f"`edgewise jobs resume {view.id}` goes on where it stopped."
         )
+    if view.status == "paused":
+        raise Cancelled(f"The job {view.id} is paused.", remedy=f"`edgewise jobs resume {view.id}` goes on with it.")
     if view.status == "interrupted":
         _show_log(view)
         raise WorkerError(

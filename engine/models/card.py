@@ -51,11 +51,11 @@ class ModelCard(Struct, frozen=True):
     licence: str | None = None
     conditions: tuple[str, ...] = ()
     """Where the licence's conditions are stated: an address, or files beside the weights."""
-    chat_template: bool = False
+    chat_template: bool | None = False
     quantized: bool = False
     """Whether any matrix is stored below 16 bits; converting it further is a requantization."""
     estimated: bool = False
-    """Whether the weights were worked out from totals and the configuration, because no header could be read."""
+    """Whether the weights were worked out from totals and the configuration, because their headers were not read."""
     origin: str = ""
     """packaged, local, hub, or the store that it lies in"""
     repository: str = ""

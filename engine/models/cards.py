@@ -35,11 +35,11 @@ class Beside(Struct, frozen=True):
 
     front: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    chat_template: bool = False
+    chat_template: bool | None = False
 
 
 class Estimated(Struct, frozen=True):
-    """Weights that stand for headers that could not be read."""
+    """Weights that stand for headers that were not read."""
 
     weights: tuple[WeightGroup, ...]
     expert_parameters: int | None = None
@@ -95,7 +95,7 @@ def gguf_card(path: Path, parts: Sequence[GgufHeader], beside: Beside, estimated
         languages=find_languages(beside.front),
         licence=short(metadata.get("general.license")) or find_licence(beside.front),
         conditions=find_conditions(beside.front, beside.names),
-        chat_template=beside.chat_template or (isinstance(template, str) and bool(template.strip())),
+        chat_template=(isinstance(template, str) and bool(template.strip())) or beside.chat_template,
         quantized=any(group.type not in _FULL_TYPES for group in weights if group.role != "vector"),
         estimated=estimated is not None,
         origin="local",

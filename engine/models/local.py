@@ -3,16 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from engine.errors import InputError
 from engine.models.card import ModelCard
-from engine.models.cards import SPLIT, Beside, find_snapshot, folder_card, gguf_card, positive
-from engine.models.files import quote, read_json, require_files
+from engine.models.cards import SPLIT, Beside, find_snapshot, folder_card, gguf_card, positive, precision_of
+from engine.models.estimating import estimate_gguf
+from engine.models.files import open_regular, quote, read_json, require_files
 from engine.models.front_matter import read_front_matter
-from engine.models.gguf import read_gguf
+from engine.models.gguf import GgufHeader, parse_gguf, read_gguf
 from engine.models.safetensors import find_shards, read_shards
 from engine.text import printable
 
 _MAX_CONFIG_BYTES = 16 << 20
+_GLANCE_BYTES = 1 << 16
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -23,7 +27,7 @@ def read_card(path: Path) -> ModelCard:
             if len(files) > 1:
                 names = ", ".join(printable(file.name) for file in files[:6])
                 raise InputError(f"{printable(path.name)} holds several GGUF files.", names, "Name one of them.")
-            return _read_gguf_card(files[0])
+            return _gguf_card(files[0], read_gguf(files[0]))
         return _read_folder_card(path)
     if path.suffix in (".safetensors", ".bin", ".pt", ".pth", ".ckpt"):
         raise InputError(
@@ -31,7 +35,26 @@ def read_card(path: Path) -> ModelCard:
             "Its configuration and tokenizer lie beside it.",
             "Give the folder that holds config.json.",
         )
-    return _read_gguf_card(path)
+    return _gguf_card(path, read_gguf(path))
+
+
+def glance_card(path: Path) -> ModelCard:
+    """The card of a GGUF file from its first bytes, estimated where its header goes on after them, as it does behind a
+    large vocabulary; of anything else the card as it is. Raises InputError like `read_card`, as far as it looks.
+    """
+    if path.is_dir():
+        return read_card(path)
+    with open_regular(path) as (file, file_bytes):
+        header, whole = parse_gguf(path, file.read(_GLANCE_BYTES), file_bytes)
+    if whole:
+        return _gguf_card(path, header)
+    if "general.architecture" not in header.metadata:
+        return read_card(path)
+    size_bytes = sum(part.stat().st_size for part in weight_files(path))
+    header = msgspec.structs.replace(header, file_bytes=size_bytes)
+    beside = _beside_gguf(path)
+    beside = msgspec.structs.replace(beside, chat_template=beside.chat_template or None)
+    return gguf_card(path, [header], beside, estimate_gguf(header, precision_of(path.name)))
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
@@ -51,14 +74,18 @@ def first_parts(folder: Path) -> list[Path]:
     return [file for file in files if not (split := SPLIT.search(file.stem)) or int(split[1]) == 1]
 
 
-def _read_gguf_card(path: Path) -> ModelCard:
-    parts = [read_gguf(path)]
-    if positive(parts[0].metadata.get("split.count"), least=2):
+def _gguf_card(path: Path, header: GgufHeader) -> ModelCard:
+    parts = [header]
+    if positive(header.metadata.get("split.count"), least=2):
         path, *others = weight_files(path)
         parts = [read_gguf(path), *(read_gguf(other) for other in others)]
-    # What lies beside a single file is about it only where a repository is kept as it was published.
+    return gguf_card(path, parts, _beside_gguf(path))
+
+
+def _beside_gguf(path: Path) -> Beside:
+    """What lies beside a GGUF is about it only where a repository is kept as it was published."""
     snapshot = find_snapshot(path)
-    return gguf_card(path, parts, _beside(snapshot) if snapshot else Beside())
+    return _beside(snapshot) if snapshot else Beside()
 
 
 def _read_folder_card(folder: Path) -> ModelCard:

@@ -72,11 +72,15 @@ class Shelf:
     def __init__(self) -> None:
         self._old, self._new = _load(), dict[str, _Kept]()
 
-    def card(self, path: Path, files: Files, read: Callable[[Path], ModelCard]) -> ModelCard | None:
-        """The card of what lies at `path`, read with `read` if it is not known; None if that is no model."""
+    def card(
+        self, path: Path, files: Files, read: Callable[[Path], ModelCard], *, refine: bool = True
+    ) -> ModelCard | None:
+        """The card of what lies at `path`, None if that is no model; it is read with `read` if it is not known or, to
+        `refine` it, if it was only estimated.
+        """
         key = str(path)
         kept = self._old.get(key)
-        if kept is None or kept.stamp != files.stamp:
+        if kept is None or kept.stamp != files.stamp or (refine and kept.card is not None and kept.card.estimated):
             try:
                 kept = _Kept(files.stamp, read(path))
             except (EdgewiseError, OSError, ValueError):

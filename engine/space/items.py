@@ -78,12 +78,7 @@ class Surroundings(Struct, frozen=True):
 
     def resumable(self, path: Path) -> list[str]:
         """Jobs that ended early and convert what lies at `path` or in it."""
-        return [view.id for view in self.jobs if can_resume(view) and _is_in(view.plan.model, path)]
-
-
-def can_resume(view: JobView) -> bool:
-    """Whether a job ended early, and could go on."""
-    return view.status in ("failed", "cancelled", "interrupted")
+        return [view.id for view in self.jobs if view.ended_early and _is_in(view.plan.model, path)]
 
 
 def list_items(around: Surroundings) -> list[Item]:
@@ -197,7 +192,7 @@ def _time_taken(view: JobView | None) -> Estimate:
 def _jobs(around: Surroundings) -> Iterator[Item]:
     for view in around.jobs:
         breaks: tuple[str, ...] = ()
-        if can_resume(view):
+        if view.ended_early:
             finished = sum(step.status in ("done", "skipped") for step in view.steps)
             breaks = (f"It could no longer be resumed: {finished} of its {len(view.steps)} steps are done.",)
         what = f"{view.title}, {view.status}: journal and scratch"

@@ -6,6 +6,7 @@ import pytest
 from engine.advice.records import Estimate
 from engine.errors import InputError, ResourceError
 from engine.hardware.facts import Fact, Hardware
+from engine.text import human_count
 from tests.tui import samples
 from tests.tui.conftest import World
 from tests.tui.steps import go, place, press, settle, shown
@@ -153,6 +154,20 @@ class TestModel:
             assert text.index("On the hub, fetched when") < text.index("Qwen2.5-1.5B-Instruct")
             assert "Speed         memory bandwidth measured here" in text
 
+    async def test_an_estimated_card_says_so(self, world: World) -> None:
+        world.cards.append(
+            msgspec.structs.replace(samples.FOLDER, name="Glanced", path="/x/y", estimated=True, chat_template=None)
+        )
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await go(pilot, "model")
+            await press(pilot, "down", "down")
+            text = shown(pilot.app)
+        [row] = [line for line in text.splitlines() if "Glanced" in line and "✓" in line]
+        assert f"~{human_count(samples.FOLDER.parameters)}" in row
+        assert f"~{human_count(samples.CURATED.parameters)}" not in text
+        assert "Chat template unknown" in text
+        assert "Worked out from totals" in text
+
     async def test_the_curated_one_that_is_here_is_listed_once(self, world: World) -> None:
         name = "Qwen/Qwen2.5-1.5B-Instruct"
         here = msgspec.structs.replace(samples.FOLDER, path="/hf/x", origin="hub cache", repository=name)
@@ -292,6 +307,17 @@ class TestProgress:
             await settle(pilot)
             assert "running, attempt 2" in shown(pilot.app)
         assert [name for name, *_ in world.calls] == ["cancel", "resume"]
+
+    async def test_pauses_and_resumes(self, world: World) -> None:
+        job = world.add_job(samples.job("running"))
+        async with EdgewiseApp().run_test(size=(80, 24)) as pilot:
+            await go(pilot, f"job:{job.id}")
+            await press(pilot, "p")
+            assert "! paused" in shown(pilot.app)
+            assert "Paused. What was done is kept; r goes on from there." in shown(pilot.app)
+            await press(pilot, "p", "c")
+            await press(pilot, "r")
+        assert [name for name, *_ in world.calls] == ["pause", "resume"]
 
     async def test_a_failure_says_what_why_and_what_to_do(self, world: World) -> None:
         job = world.add_job(samples.job("failed"))

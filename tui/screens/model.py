@@ -42,10 +42,12 @@ class ModelScreen(TakingPage):
     PLACE = "model"
     HELP = """
 First comes what this machine has: the packaged model, the models folder, the caches of the Hugging Face hub, LM Studio,
-Ollama and llama.cpp, and folders of your own. Below it are small chat models that the hub has.
+Ollama and llama.cpp, and folders of your own (`edgewise models folders --add DIR`). Below it are small chat models that
+the hub has.
 
 “Here” says whether a model runs on this machine: as it is, at a precision that it would be converted to, or not.
-"~" marks a prediction; the card says what it is based on. Cards are read from headers; no weights are loaded.
+"~" marks a prediction; the card says what it is based on. Cards are read from headers; no weights are loaded. Where
+there are many headers to read, some cards are estimated at first.
 
 / takes the path of a .gguf file or of a Hugging Face folder; a name on the hub, organisation/name, with @revision
 and :precision where needed; the address of a model's page; or words, which are searched for on the hub. The hub is
@@ -211,10 +213,11 @@ def known_models() -> "list[ModelCard]":
 
 def _row(key: str, card: "ModelCard", verdict: "Verdict | None") -> Row:
     memory, speed = figures(verdict)
+    about = "~" if card.estimated and card.origin != CURATED else ""
     return row(
         key,
         strong(card.name),
-        human_count(card.parameters),
+        about + human_count(card.parameters),
         human_bytes(card.size_bytes),
         verdict_cell(verdict),
         memory,

@@ -4,8 +4,7 @@ The configuration and the weights' headers are read in part and checked as those
 are larger than that, or lie in too many files, the weights are worked out from totals, and the card says so.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,16 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import InputError
-from engine.models.card import ModelCard, WeightGroup
+from engine.models.card import ModelCard
 from engine.models.cards import (
     Beside,
     Estimated,
     config_dimensions,
     folder_card,
     gguf_card,
-    gguf_dimensions,
     precision_of,
 )
+from engine.models.estimating import estimate_by_shapes, estimate_gguf, estimate_together
 from engine.models.files import parse_json
 from engine.models.gguf import ArrayLength, GgufHeader, parse_gguf
 from engine.models.hub.cache import snapshot_folder
@@ -36,7 +35,6 @@ from engine.models.hub.selection import (
     require_listed,
     weight_files,
 )
-from engine.models.roles import group_weights
 from engine.models.safetensors import (
     DTYPE_BITS,
     INDEX,
@@ -47,7 +45,7 @@ from engine.models.safetensors import (
     join_shards,
     parse_safetensors,
 )
-from engine.models.shapes import Dimensions, find_shapes, guess_shapes, usual_names
+from engine.models.shapes import count_parameters, count_vectors, find_shapes, guess_shapes
 from engine.text import human_bytes
 
 _CONFIG_BYTES = 200_000
@@ -174,11 +172,12 @@ def _estimate(repository: Repository, config: dict[str, Any], size_bytes: int, n
     parameters = sum(types.values())
     shapes = find_shapes(names, known) if names else guess_shapes(known, parameters)
     main = max(types, key=lambda kind: types[kind])
-    if shapes is None or _count(shapes) != parameters:
-        return _rough(known, {kind: (count, count * DTYPE_BITS[kind] / 8) for kind, count in types.items()})
-    vectors = sum(math.prod(shape) for shape in shapes.values() if len(shape) == 1)
+    if shapes is None or count_parameters(shapes, known) != parameters:
+        sums = {kind: (count, count * DTYPE_BITS[kind] / 8) for kind, count in types.items()}
+        return estimate_together(known, sums)
+    vectors = count_vectors(shapes, known)
     vector = next((kind for kind, count in types.items() if count == vectors), main)
-    return _by_shapes(shapes, main, DTYPE_BITS[main] / 8, vector, DTYPE_BITS[vector] / 8)
+    return estimate_by_shapes(shapes, known, (main, DTYPE_BITS[main] / 8), (vector, DTYPE_BITS[vector] / 8))
 
 
 def _told_template(repository: Repository) -> bool:
@@ -199,7 +198,9 @@ def _gguf_card(repository: Repository, reference: Reference, names: tuple[str, .
         return gguf_card(path, [header], Beside(repository.front, names))
     standing = msgspec.structs.replace(header, tensors=(), file_bytes=size_bytes)
     beside = Beside(repository.front, names, bool(repository.gguf.get("chat_template")))
-    return gguf_card(path, [standing], beside, _estimate_gguf(repository, standing, precision_of(first.name)))
+    total = repository.gguf.get("total")
+    counted = total if type(total) is int and total > 0 else None
+    return gguf_card(path, [standing], beside, estimate_gguf(standing, precision_of(first.name), counted))
 
 
 def _read_gguf(repository: Repository, file: RepositoryFile) -> tuple[GgufHeader, bool]:
@@ -218,23 +219,6 @@ def _read_gguf(repository: Repository, file: RepositoryFile) -> tuple[GgufHeader
     return parse_gguf(path, _read_start(repository, file.name, file.size_bytes, enough), file.size_bytes)
 
 
-def _estimate_gguf(repository: Repository, header: GgufHeader, precision: str) -> Estimated:
-    """Weights of the usual shapes, if they add up to what the hub has counted, each of the mean size."""
-    known = gguf_dimensions(header.metadata)
-    counted = repository.gguf.get("total")
-    shapes = guess_shapes(known, counted) if type(counted) is int else None
-    if shapes is None and type(counted) is not int and known.usable:
-        shapes = find_shapes(usual_names(known, tied=False), known)
-    if shapes is not None:
-        matrices = sum(math.prod(shape) for shape in shapes.values() if len(shape) > 1)
-        vectors = _count(shapes) - matrices
-        mean = max(0.0, header.file_bytes - 4.0 * vectors) / max(1, matrices)
-        return _by_shapes(shapes, precision or "mixed", mean, "F32", 4.0)
-    # Without a count: about four and a half bits to a weight, as most have.
-    parameters = counted if type(counted) is int and counted > 0 else header.file_bytes * 16 // 9
-    return _rough(known, {precision or "mixed": (parameters, float(header.file_bytes))})
-
-
 # Both
 
 
@@ -245,29 +229,3 @@ def _read_start(repository: Repository, name: str, size_bytes: int, enough: Call
     what = f"The header of {name} in {repository.id} could not be read."
     address = file_address(repository.id, repository.commit, name)
     return read(address, min(_HEADER_BYTES, size_bytes), what, enough=enough)[0]
-
-
-def _by_shapes(
-    shapes: Mapping[str, tuple[int, ...]], matrix: str, matrix_bytes: float, vector: str, vector_bytes: float
-) -> Estimated:
-    rows, experts = [], 0
-    for name, shape in shapes.items():
-        count = math.prod(shape)
-        kind, each = (vector, vector_bytes) if len(shape) == 1 else (matrix, matrix_bytes)
-        rows.append((name, kind, len(shape), shape[-1], count, round(count * each)))
-        experts += count if ".experts." in name else 0
-    return Estimated(group_weights(rows), experts or None)
-
-
-def _rough(known: Dimensions, sums: Mapping[str, tuple[int, float]]) -> Estimated:
-    """One group for each type, given as parameters and bytes: what they are for is not known."""
-    return Estimated(
-        tuple(
-            WeightGroup("other", kind, known.width or 256, 1, parameters, round(size_bytes))
-            for kind, (parameters, size_bytes) in sums.items()
-        )
-    )
-
-
-def _count(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    return sum(map(math.prod, shapes.values()))
