@@ -28,7 +28,7 @@ from engine.models.card import ModelCard, WeightGroup
 from engine.space.items import Item
 from engine.work.journal import JobView, StepView
 from engine.work.protocol import Note
-from tui.hub_looks import GgufChoice, Look
+from tui.hub_looks import Look, ModelChoice
 
 MIB, GIB = 1 << 20, 1 << 30
 NOON = 1_767_268_800.0
@@ -368,7 +368,8 @@ def look(repository: str) -> Look:
     card = replace(card, format="gguf", size_bytes=398 * MIB, quantized=True, estimated=True)
     sizes = (("Q4_K_M", 398), ("Q8_0", 531), ("F16", 994), ("F32", 9000))
     choices = tuple(
-        GgufChoice(f"qwen2.5-0.5b-{name}.gguf", name, size * MIB, size < 8000, name == "Q4_K_M") for name, size in sizes
+        ModelChoice(f"qwen2.5-0.5b-{name}.gguf", name, size * MIB, size < 8000, name == "Q4_K_M")
+        for name, size in sizes
     )
     return Look(told, Reference(repository, "", choices[0].file), card, judge(card), choices)
 

@@ -184,7 +184,7 @@ class TestTaking:
             await search(pilot, "GGUF")
             await press(pilot, "enter")
             text = shown(pilot.app)
-            assert "Which precision?" in text
+            assert "Which of them?" in text
             assert re.search(r"› Q4_K_M +[\d.]+ KiB  ✓ fits  ● recommended", text), text
             assert "F16" in text
             await press(pilot, "escape")
