@@ -13,7 +13,7 @@ from engine.models.card import ModelCard
 from engine.models.cards import Beside, folder_card, folder_name, positive
 from engine.models.estimating import estimate_made, name_words
 from engine.models.files import open_regular, quote, read_json
-from engine.models.forms import GENAI, OPENVINO
+from engine.models.forms import GENAI, ONNX, OPENVINO
 from engine.text import printable
 
 _MAX_CONFIG_BYTES = 16 << 20
@@ -43,7 +43,7 @@ def made_card(
 
     `files` are those that lie in its folder. Raises InputError for settings that are not used.
     """
-    if settings:
+    if form == ONNX:
         check_genai(settings, files)
     known = {"model_type": "unknown"} | _genai_facts(settings) | config
     estimated = estimate_made(known, size_bytes, name_words(folder_name(path)))

@@ -50,8 +50,8 @@ What the Hugging Face hub has, the most downloaded first. "~" before a verdict: 
 alone. Where the cursor rests, the model's own headers are read, some hundred kilobytes, and the verdict is that of
 its card. Nothing is fetched before you start a plan.
 
-Enter takes the model; where a repository has several, you are asked which. p only fetches it, and c chats with one
-that is here and in a form that a framework runs.
+Enter takes the model; where a repository has several, you are asked which. p only fetches it:
+what is made for a framework already cannot be converted, only chatted with, from the list of models once it is here.
 / searches for something else. "gated": its publisher wants conditions accepted on its page first.
 """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -77,8 +77,12 @@ def _made_card(
     config, settings = (
         _read_config(repository, f"{prefix}{name}") if name in inside else {} for name in (CONFIG, GENAI)
     )
+    template = _has_template(repository, inside)
+    tokenizer = inside.get("tokenizer_config.json")
+    if found.folder and tokenizer and tokenizer.size_bytes <= _CONFIG_BYTES:  # the hub tells only what is at the top
+        template = template or bool(_read_config(repository, tokenizer.name).get("chat_template"))
     size_bytes = sum(file.size_bytes for name, file in inside.items() if matches(name, WEIGHTS[found.form]))
-    beside = Beside(repository.front, names, _has_template(repository, inside))
+    beside = Beside(repository.front, names, template)
     path = snapshot_folder(repository.id, repository.commit) / found.folder
     return made_card(path, found.form, config, settings, tuple(inside), size_bytes, beside)
 
