@@ -126,7 +126,7 @@ def _table() -> Table:
 def _support(card: ModelCard, framework: Framework) -> Support:
     if not card.is_source:
         runs = framework.name == card.framework
-        basis = f"{'' if runs else 'not '}the framework that runs {TITLES[card.format]} models"
+        basis = f"runs {TITLES[card.format]} models as they are" if runs else f"runs no {TITLES[card.format]} models"
         return Support(framework.name, runs, basis)
     known = ask_installed(framework, card.format)
     basis = f"{known.package}, set up here" if known else ""

@@ -124,10 +124,11 @@ CURATED = replace(
 
 def judge(card: ModelCard) -> Verdict:
     """A machine with 2 GiB: quantized files fit as they are, larger models at Q4_K_M, very large ones not at all."""
-    as_it_is, fits = card.quantized and card.format == "gguf", card.size_bytes < 8 * GIB
+    as_it_is, fits = bool(card.quantized and card.framework), card.size_bytes < 8 * GIB
     needed = Estimate((card.size_bytes if as_it_is else card.size_bytes / 3) + 180e6, "weights, cache and buffers")
     speed = Estimate(2e10 / card.size_bytes, "memory bandwidth measured here, 21 GB/s")
-    return Verdict(fits, "llamacpp", "" if as_it_is or not fits else "Q4_K_M", 4096, needed, speed)
+    framework = card.framework if as_it_is else "llamacpp"
+    return Verdict(fits, framework, "" if as_it_is or not fits else "Q4_K_M", 4096, needed, speed)
 
 
 def _forecast(
