@@ -174,12 +174,12 @@ def find_runnable(reference: str) -> Artifact:
     try:
         return find_artifact(reference)
     except InputError as unknown:
-        from engine.models import find_model
+        from engine.models import find_model, is_reference
 
         try:
             card = find_model(reference)
-        except InputError:
-            raise unknown from None
+        except InputError as told:
+            raise told if is_reference(reference) else unknown from None
     name = printable(reference[:200], keep="")
     if not card.framework:
         raise InputError(
@@ -313,7 +313,7 @@ def _outside(path: Path) -> Artifact:
         name=card.name,
         framework=card.framework,
         precision=max(matrices, key=lambda group: group.parameters).type,
-        id=printable(path.name if path.is_file() else card.name, keep=""),
+        id=printable(path.name, keep="") if path.is_file() else slug(card.name),
         created_at=files[0].stat().st_mtime,
         size_bytes=sum(file.stat().st_size for file in files),
         files=tuple(FileRecord(file.name, file.stat().st_size) for file in files),

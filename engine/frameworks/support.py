@@ -79,13 +79,12 @@ def require_source(card: ModelCard) -> None:
     """Raise InputError for a model that is made already, so that no conversion can begin with it."""
     if card.is_source:
         return
-    title, here = frameworks.get(card.framework).title, Path(card.path).exists()
     run = f"`edgewise chat {card.path}` runs it"
-    if not here:
+    if not Path(card.path).exists():
         run = f"`edgewise models pull {card.repository}` fetches it, and `edgewise chat` runs it"
     raise InputError(
         f"{card.name} is made already.",
-        f"It is {TITLES[card.format]}, which {title} runs as it is and nothing is converted from.",
+        f"It is a model for {TITLES[card.format]}, to be run as it is; no conversion begins with one.",
         f"{run}. For another framework or precision, convert from the original weights.",
     )
 

@@ -5,7 +5,7 @@ Such a model is a graph with its weights, so that only its configuration says ho
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from xml.parsers import expat
 
 from engine.errors import InputError
@@ -84,10 +84,10 @@ def check_graphs(folder: Path) -> None:
         with open_regular(path.with_suffix(".bin")) as (_, weight_bytes), open_regular(path) as (file, size_bytes):
             if size_bytes > _MAX_GRAPH_BYTES:
                 raise _broken(path, "It is larger than any model's.")
-            _check_graph(path, file.read(size_bytes), weight_bytes)
+            _check_graph(path, file, weight_bytes)
 
 
-def _check_graph(path: Path, text: bytes, weight_bytes: int) -> None:
+def _check_graph(path: Path, file: IO[bytes], weight_bytes: int) -> None:
     parser, elements = expat.ParserCreate(), 0
 
     def refuse(*_: object) -> None:
@@ -105,7 +105,7 @@ def _check_graph(path: Path, text: bytes, weight_bytes: int) -> None:
 
     parser.StartDoctypeDeclHandler, parser.StartElementHandler = refuse, begin
     try:
-        parser.Parse(text, True)
+        parser.ParseFile(file)
     except expat.ExpatError as error:
         raise _broken(path, f"Its XML is broken: {printable(str(error)[:200])}.") from error
 
