@@ -15,9 +15,6 @@ from engine.advice.tree import Tree
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 
-AS_IT_IS = "llamacpp"
-"""The framework that runs a model's own file, a quantized GGUF, without converting it."""
-
 
 class Verdict(Struct, frozen=True):
     """Whether a model fits a machine. `precision` is "" where it fits as it is, or not at all.
@@ -76,13 +73,17 @@ def judge(
 
 
 def _as_it_is(catalogue: Catalogue, hardware: Hardware, card: ModelCard, budget_bytes: int | None) -> Verdict | None:
-    """The verdict on a quantized GGUF that fits as it is; None for any other model."""
-    if not (card.quantized and card.format == "gguf"):
+    """The verdict on a model in a form that a framework runs; None where it is to be converted.
+
+    That is so for a GGUF that is not quantized yet or does not fit as it is; other forms can only be taken as they are.
+    """
+    framework = card.framework
+    if not framework or (card.is_source and not card.quantized):
         return None
     length = min(card.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-    room = measure_room(catalogue, AS_IT_IS, hardware, budget_bytes)
-    memory, needed = forecast_memory(catalogue, AS_IT_IS, card.size_bytes, card, length)
-    if not room.fits(needed):
+    room = measure_room(catalogue, framework, hardware, budget_bytes)
+    memory, needed = forecast_memory(catalogue, framework, card.size_bytes, card, length)
+    if card.is_source and not room.fits(needed):
         return None
     types = catalogue.types
     speed = Estimate(None, "unknown: how fast weights of its types are read was not measured")
@@ -92,5 +93,5 @@ def _as_it_is(catalogue: Catalogue, hardware: Hardware, card: ModelCard, budget_
             for group in card.weights
         )
         tied = not any(group.role == "output" for group in card.weights)
-        speed = forecast_decode(catalogue, AS_IT_IS, SizeForecast(parts, 0, tied), hardware, card, needed, room)
-    return Verdict(True, AS_IT_IS, "", length, memory, speed)
+        speed = forecast_decode(catalogue, framework, SizeForecast(parts, 0, tied), hardware, card, needed, room)
+    return Verdict(room.fits(needed), framework, "", length, memory, speed)

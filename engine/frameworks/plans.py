@@ -13,6 +13,7 @@ from engine.frameworks import fetching, preflight
 from engine.frameworks.contract import Environment, Framework
 from engine.frameworks.describing import machine_words, measure_step, output_name, settle_wishes
 from engine.frameworks.environments import fingerprint, read_ready
+from engine.frameworks.support import require_source
 from engine.hardware.facts import Hardware
 from engine.measure.benchmark import Limits
 from engine.models import is_restored, packaged_card, restored_folder
@@ -32,6 +33,7 @@ def conversion_plan(
 ) -> Plan:
     """Fetch and restore if needed, environments, the framework's own steps, publish. `wishes` are options by name."""
     card = fetching.located(card)
+    require_source(card)
     settled = settle_wishes(framework, precision, wishes or {})
     fetch = fetching.fetch_steps(card)
     steps = [*fetch, *_steps(card, framework, precision, hardware, settled)]

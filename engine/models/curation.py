@@ -61,7 +61,8 @@ def curated_list() -> CuratedList:
 
 def curated() -> tuple[ModelCard, ...]:
     """The cards, smallest first; the path is the snapshot in the Hugging Face cache where there is one, else ""."""
-    here = {place.repository: str(place.path) for place in hub_places(hub_cache()) if place.path.is_dir()}
+    places = (place for place in hub_places(hub_cache()) if place.path.name == place.revision)
+    here = {place.repository: str(place.path) for place in places}
     return tuple(msgspec.structs.replace(card, path=here.get(card.repository, "")) for card in _cards())
 
 

@@ -14,6 +14,7 @@ from engine.errors import EdgewiseError, InputError
 from engine.models import stores
 from engine.models.card import ModelCard
 from engine.models.curation import curated
+from engine.models.forms import CONFIG, made_form
 from engine.models.hub.names import is_reference, parse_reference
 from engine.models.local import first_parts, glance_card, read_card
 from engine.models.packaged import PACKAGED, is_fetched, packaged_card, packaged_path
@@ -138,9 +139,9 @@ def _own_names() -> dict[str, Path]:
 
 
 def _places(folder: Path, depth: int) -> Iterator[Path]:
-    """GGUF files (first parts) and Hugging Face folders below `folder`."""
+    """GGUF files (first parts) and models' folders below `folder`."""
     try:
-        if (folder / "config.json").is_file():
+        if (folder / CONFIG).is_file() or made_form([path.name for path in folder.iterdir()]):
             yield folder
             return
         yield from first_parts(folder)
@@ -164,6 +165,6 @@ def _nothing_called(reference: str, path: Path, names: list[str]) -> InputError:
         f"There is no model called {shown}.",
         "It is no path that exists, no name in the models folder or in another program's, and not in the curated list.",
         (f"Did you mean {' or '.join(printable(name, keep='') for name in near)}? " if near else "")
-        + "Give a .gguf file, a Hugging Face folder, organisation/name of a model on the hub, or "
+        + "Give a .gguf file, a model's folder, organisation/name of a model on the hub, or "
         f"{PACKAGED.aliases[0]} for the packaged model.",
     )

@@ -15,6 +15,7 @@ from msgspec import Struct
 from engine import __version__
 from engine.errors import EdgewiseError
 from engine.models.card import ModelCard, WeightGroup
+from engine.models.forms import WEIGHTS, made_form, matches
 from engine.models.local import weight_files
 from engine.paths import data_dir, room
 
@@ -52,7 +53,8 @@ def look_at(path: Path) -> Files | None:
         if path.is_dir():
             with os.scandir(path) as entries:
                 found = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
-            weights = [status for name, status in found if name.endswith(".safetensors")]
+            kinds = WEIGHTS.get(made_form([name for name, _ in found]), ("*.safetensors",))
+            weights = [status for name, status in found if matches(name, kinds)]
         else:
             parts = weight_files(path) if "-of-" in path.name else (path,)
             found = [(part.name, part.stat()) for part in parts]

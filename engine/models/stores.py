@@ -15,6 +15,7 @@ from msgspec import Struct
 from engine.errors import InputError
 from engine.models.cards import precision_of
 from engine.models.files import open_regular, read_json
+from engine.models.forms import CONFIG, is_weight, made_form
 from engine.paths import expanded
 from engine.text import printable
 
@@ -22,6 +23,7 @@ HUB_CACHE, LM_STUDIO, OLLAMA, LLAMA_CPP, FOLDER = "hub cache", "LM Studio", "Oll
 SETTING, VARIABLE = "setting", "EDGEWISE_MODELS"
 
 _DEPTH = 4
+_SNAPSHOT_DEPTH = 3
 _MAX_ENTRIES = 50_000
 _MAX_NOTE_BYTES = 1 << 20
 _MAX_NAME = 200
@@ -32,7 +34,7 @@ _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 
 class Place(Struct, frozen=True):
-    """A GGUF file or a Hugging Face folder in a store, and what it is called there."""
+    """A GGUF file or a model's folder in a store, and what it is called there."""
 
     path: Path
     origin: str
@@ -92,7 +94,7 @@ def _user_folders() -> dict[Path, str]:
 
 
 def hub_places(cache: Path) -> Iterator[Place]:
-    """The snapshots in a Hugging Face cache: Hugging Face folders and GGUF files, those of `main` first."""
+    """The snapshots in a Hugging Face cache: models' folders and GGUF files, those of `main` first."""
     store = _Store(cache)
     for repository_folder in store.folders(cache):
         kind, *parts = repository_folder.name.split("--")
@@ -100,17 +102,18 @@ def hub_places(cache: Path) -> Iterator[Place]:
             continue
         repository, seen = "/".join(parts), set[str]()
         for snapshot in _snapshots(store, repository_folder):
-            for path in store.models(snapshot, 1):
+            for path in store.models(snapshot, _SNAPSHOT_DEPTH):
                 inner = path.relative_to(snapshot).as_posix()
                 if inner not in seen:
                     seen.add(inner)
-                    file = [inner, precision_of(inner)] if path != snapshot else []
-                    names = (repository, *(f"{repository}:{name}" for name in file if name))
+                    short = precision_of(inner) if inner.endswith(".gguf") else path.name
+                    ends = dict.fromkeys((inner, short)) if path != snapshot else ()
+                    names = (repository, *(f"{repository}:{name}" for name in ends if name))
                     yield Place(path, HUB_CACHE, "", names, repository, snapshot.name)
 
 
 def folder_places(folder: Path, origin: str) -> Iterator[Place]:
-    """The GGUF files and Hugging Face folders below a folder, by their paths in it."""
+    """The GGUF files and models' folders below a folder, by their paths in it."""
     for path in _Store(folder).models(folder, _DEPTH):
         inner = path.relative_to(folder).as_posix()
         names = [inner, path.name, path.stem if path.suffix == ".gguf" else ""]
@@ -217,10 +220,10 @@ class _Store:
                     yield from self.files(Path(entry.path), depth - 1)
 
     def models(self, folder: Path, depth: int) -> Iterator[Path]:
-        """Hugging Face folders and GGUF files (of split ones the first part) in a folder and below it."""
+        """Models' folders and GGUF files (of split ones the first part) in a folder and below it."""
         entries = self._entries(folder)
         names = {entry.name for entry in entries}
-        whole = "config.json" in names and any(name.endswith(".safetensors") for name in names)
+        whole = (CONFIG in names and any(map(is_weight, names))) or made_form(names)
         if whole and all(self.holds(entry.path) for entry in entries):
             yield folder
         for entry in entries:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from engine import frameworks, library
+from engine import cli, frameworks, library
 from engine.errors import InputError, ResourceError
 from engine.frameworks.environments import read_ready
 from engine.hardware import probe
@@ -22,6 +22,10 @@ from engine.work.client import WorkerClient
 from engine.work.journal import JobView, JournalReader
 from engine.work.protocol import ChatMessage, GenerateOptions, LoadOptions, Progress, StageStarted
 from tests.frameworks.conftest import require_environments, wait
+from tests.hub.conftest import hub
+from tests.hub.server import Hub
+
+__all__ = ["hub"]
 
 pytestmark = pytest.mark.framework
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
@@ -339,6 +343,25 @@ async def test_loaded_says_which_device(framework: str, converted: dict[str, Job
         assert caught.value.remedy
     finally:
         await worker.close()
+
+
+def test_a_result_on_the_hub_is_fetched_and_chatted_with(
+    framework: str, converted: dict[str, JobView], hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = library.find_artifact(str(converted[CASES[framework].precisions[0]].result["artifact"]))
+    folder = "cpu/int4/" if framework == "olive" else ""
+    files = {f"{folder}{record.path}": artifact.path / record.path for record in artifact.manifest.files}
+    hub.add("org/ready-made", files | {"README.md": b"# Ready-made\n", "modeling_x.py": b"raise SystemExit"})
+    assert cli.main(["models", "pull", "org/ready-made", "--yes"]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert not list(path.rglob("*.py"))
+    assert library.find_runnable("org/ready-made").manifest.framework == framework
+    asked = ["--prompt", QUESTION[0].content, "--temperature", "0", "--max-tokens", "8", "--context", str(CONTEXT)]
+    answers = []
+    for name in (artifact.manifest.id, "org/ready-made"):
+        assert cli.main(["chat", name, *asked]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] != "\n"
 
 
 def interrupted(framework: str, name: str) -> str:

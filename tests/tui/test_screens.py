@@ -1,5 +1,8 @@
 """Each screen on its own: what it shows and what its keys do."""
 
+from pathlib import Path
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -11,6 +14,10 @@ from tests.tui import samples
 from tests.tui.conftest import World
 from tests.tui.steps import go, place, press, settle, shown
 from tui.app import EdgewiseApp
+
+
+async def no_session(artifact: Any) -> Any:
+    raise ResourceError("There is no worker.", "This is a test.", "")
 
 
 class TestWelcome:
@@ -168,9 +175,35 @@ class TestModel:
         assert "Chat template unknown" in text
         assert "Worked out from totals" in text
 
+    async def test_what_needs_no_conversion_can_be_chatted_with(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        ready = samples.replace(samples.FOLDER, name="Ready-ov", path=str(tmp_path), format="openvino")
+        world.cards = [samples.FOLDER, ready]
+        opened: list[str] = []
+        monkeypatch.setattr("engine.library.find_artifact", lambda path: opened.append(path) or samples.ARTIFACT)
+        monkeypatch.setattr("engine.chat.open_session", no_session)
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await go(pilot, "model")
+            await press(pilot, "home")
+            assert "c Chat" not in shown(pilot.app)
+            await press(pilot, "c", "down")
+            assert "c Chat" in shown(pilot.app)
+            await press(pilot, "enter")
+            text = " ".join(shown(pilot.app).split())
+            assert "Ready-ov is made already" in text
+            assert "convert from the original weights" in text
+            assert place(pilot.app) == "ModelScreen"
+            await press(pilot, "c")
+            assert place(pilot.app) == "ChatScreen"
+        assert opened == [str(tmp_path)]
+
     async def test_the_curated_one_that_is_here_is_listed_once(self, world: World) -> None:
         name = "Qwen/Qwen2.5-1.5B-Instruct"
-        here = msgspec.structs.replace(samples.FOLDER, path="/hf/x", origin="hub cache", repository=name)
+        commit = "0f" * 20
+        here = msgspec.structs.replace(
+            samples.FOLDER, path=f"/hf/{commit}", origin="hub cache", repository=name, revision=commit
+        )
         world.cards.append(here)
         async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
             await go(pilot, "model")
@@ -179,7 +212,7 @@ class TestModel:
             await pilot.press(*name)
             await press(pilot, "enter")
             assert place(pilot.app) == "ModelScreen"
-            assert "Path          /hf/x" in shown(pilot.app)
+            assert f"Path          /hf/{commit}" in shown(pilot.app)
 
     async def test_what_has_come_meanwhile_is_there_on_return(
         self, world: World, monkeypatch: pytest.MonkeyPatch

@@ -89,7 +89,9 @@ def card_lines(card: "ModelCard", verdict: "Verdict | None" = None, title: str =
     ]
     if card.estimated:
         rows.append(caution("Worked out from totals: the headers of its weights were not read."))
-    if card.quantized:
+    if not card.is_source:
+        rows.append(caution("Ready-made: it is chatted with as it is, and converted no further."))
+    elif card.quantized:
         rows.append(caution("Already quantized: converting it again loses a little more."))
     return lines(*rows)
 
