@@ -106,13 +106,14 @@ def _interrupt(job_id: str, on_interrupt: OnInterrupt, screen: Output) -> None:
 
 def ended(view: JobView) -> JobView:
     """The view of a job that is done; raises what it ended with otherwise."""
+    again = f"`edgewise jobs resume {view.id}` goes on where it stopped."
     if view.status == "failed":
         _show_log(view)
-        raise EdgewiseError.from_dict(view.error or {"what": f"The job {view.id} failed and left no reason."})
+        error = EdgewiseError.from_dict(view.error or {"what": f"The job {view.id} failed and left no reason."})
+        error.remedy = f"{error.remedy} {again}".strip()
+        raise error
     if view.status == "cancelled":
-        raise Cancelled(
-            f"The job {view.id} was cancelled.", remedy=f"`edgewise jobs resume {view.id}` goes on where it stopped."
-        )
+        raise Cancelled(f"The job {view.id} was cancelled.", remedy=again)
     if view.status == "paused":
         raise Cancelled(f"The job {view.id} is paused.", remedy=f"`edgewise jobs resume {view.id}` goes on with it.")
     if view.status == "interrupted":
@@ -120,7 +121,7 @@ def ended(view: JobView) -> JobView:
         raise WorkerError(
             f"The job {view.id} ended without a word.",
             "Its process was killed, or the machine went down.",
-            f"`edgewise jobs resume {view.id}` goes on where it stopped.",
+            again,
         )
     return view
 

@@ -13,6 +13,7 @@ from engine.frameworks.contract import Framework
 from engine.frameworks.describing import machine_words, measure_step, measured_in, output_name
 from engine.frameworks.fetching import located
 from engine.frameworks.plans import conversion_plan, environment_step
+from engine.frameworks.preflight import room_obstacles
 from engine.hardware.facts import Hardware
 from engine.library import Artifact, is_published
 from engine.measure.benchmark import Limits
@@ -71,7 +72,7 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
     measured alone, and what needs the source stays unproven.
     """
     about, path = artifact.manifest, str(artifact.model_path)
-    steps, warnings, obstacles = _Steps(), list[str](), tuple[Obstacle, ...]()
+    steps, warnings, obstacles = _Steps(), list[str](), list[Obstacle]()
     steps.add([_environment(framework, hardware)])
     baseline: list[str] = []
     quality: list[str] = []
@@ -81,7 +82,7 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
         card = None
         warnings.append(f"{error.what} {error.why} So speed, memory and quality cannot be compared with the source.")
     if card is not None:
-        obstacles = _add_baseline(steps, card, framework, hardware)
+        obstacles += _add_baseline(steps, card, framework, hardware)
         source = output_name(framework, framework.reference)
         title = reference_title(card, framework)
         baseline = steps.add([_measure(framework, "measure_source", title, source, hardware, trial)])
@@ -124,7 +125,8 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
     )
     steps.add([judge])
     title = f"Validate {about.id}"
-    return Plan(title, framework.name, about.id, about.precision, steps.all, tuple(warnings), obstacles)
+    in_the_way = _in_the_way(card, obstacles, steps, hardware) if card else ()
+    return Plan(title, framework.name, about.id, about.precision, steps.all, tuple(warnings), in_the_way)
 
 
 def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardware, trial: Trial) -> Plan:
@@ -150,7 +152,7 @@ def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardw
         if precision == framework.reference:
             continue
         plan = conversion_plan(card, framework, precision, hardware)
-        obstacles += [obstacle for obstacle in plan.obstacles if obstacle not in obstacles]
+        obstacles += plan.obstacles
         *making, publish = plan.steps
         steps.add(making, one.part)
         output = output_name(framework, precision)
@@ -167,7 +169,8 @@ def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardw
     steps.add([conclude], "*")
     names = ", ".join(one.precision for one in candidates)
     first = candidates[0].framework.name
-    return Plan(f"Sweep {card.name}: {names}", first, card.path, "", steps.all, obstacles=tuple(obstacles))
+    in_the_way = _in_the_way(card, obstacles, steps, hardware)
+    return Plan(f"Sweep {card.name}: {names}", first, card.path, "", steps.all, obstacles=in_the_way)
 
 
 def found_by(artifact: Artifact) -> str:
@@ -226,6 +229,14 @@ class _Steps:
         taken = {step.id for step in self._steps}
         names = (wanted if number == 1 else f"{wanted}_{number}" for number in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)
+
+
+def _in_the_way(
+    card: ModelCard, obstacles: Iterable[Obstacle], steps: _Steps, hardware: Hardware
+) -> tuple[Obstacle, ...]:
+    """What stands in the way of the whole: each thing once, and disk and memory for all steps together."""
+    found = {obstacle.what: obstacle for obstacle in (*obstacles, *room_obstacles(card, steps.all, hardware))}
+    return tuple(found.values())
 
 
 def _add_baseline(steps: _Steps, card: ModelCard, framework: Framework, hardware: Hardware) -> tuple[Obstacle, ...]:
