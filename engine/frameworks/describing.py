@@ -2,15 +2,19 @@
 
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from msgspec import Struct
 
+from engine.advice.catalogue import Catalogue, load_catalogue
+from engine.advice.memory import forecast_memory
 from engine.advice.records import Cost, Estimate, Step
+from engine.advice.sizes import forecast_size
 from engine.errors import UsageError
 from engine.frameworks.contract import Environment, Framework, Prepared, Report
 from engine.hardware.facts import Hardware
-from engine.models.card import ModelCard
+from engine.models.card import ModelCard, WeightGroup
 from engine.paths import ASSETS
 
 
@@ -44,6 +48,42 @@ def known_cost(framework: str, purpose: str) -> Cost:
     )
 
 
+@cache
+def catalogue() -> Catalogue:
+    """What is known of the precisions, read once."""
+    return load_catalogue()
+
+
+def predicted_size(card: ModelCard, precision: str) -> Estimate:
+    """Bytes of the files at `precision`."""
+    entry = catalogue().precisions[precision]
+    files = catalogue().files[entry.framework]
+    return Estimate(float(forecast_size(catalogue(), entry, card).size_bytes), files.basis).within(files.error)
+
+
+def chat_memory(card: ModelCard, precision: str, context_length: int, hardware: Hardware) -> Estimate:
+    """Bytes of memory to chat with the model at `precision`."""
+    entry = catalogue().precisions[precision]
+    size = forecast_size(catalogue(), entry, card)
+    return forecast_memory(catalogue(), entry.framework, size, card, context_length, hardware).estimate
+
+
+def conversion_memory(
+    name: str, card: ModelCard, result_bytes: float = 0.0, matrix_bytes: float | None = None
+) -> Estimate:
+    """Peak bytes of a step in assets/frameworks.toml; `matrix_bytes` is what it holds of one matrix, where known."""
+    model = catalogue().conversion[name]
+    if matrix_bytes is None:
+        matrix_bytes = model.largest_bytes * max(map(matrix_parameters, card.weights), default=0.0)
+    peak = model.process_bytes + model.parameter_bytes * card.parameters + model.result * result_bytes + matrix_bytes
+    return Estimate(peak, model.basis).within(model.error)
+
+
+def matrix_parameters(group: WeightGroup) -> float:
+    """Parameters of one of the group's tensors."""
+    return group.parameters / group.tensors
+
+
 def output_name(framework: Framework, precision: str) -> str:
     """The result's name in a job's scratch folder."""
     return f"{precision.lower()}{framework.suffix}"
@@ -63,7 +103,7 @@ def prove_step(framework: Framework, precision: str, cost: Cost, **params: Any) 
 
 
 def measure_step(
-    framework: Framework, kind: str, precision: str, title: str, card: ModelCard, memory: Estimate, **params: Any
+    framework: Framework, kind: str, precision: str, title: str, card: ModelCard, hardware: Hardware, **params: Any
 ) -> Step:
     """The step that measures a result's speed and memory; `kind` tells several of them in one plan apart."""
     return Step(
@@ -73,7 +113,7 @@ def measure_step(
         f"{framework.name}-run",
         {"path": output_name(framework, precision), "name": card.name, "precision": title, **params},
         Cost(
-            peak_memory_bytes=memory,
+            peak_memory_bytes=chat_memory(card, precision, 2048, hardware),
             time_s=Estimate(4 + card.parameters * 60e-9, "four rounds of 64 tokens; rough"),
         ),
         module=f"engine.frameworks.{framework.name}.work",

@@ -11,7 +11,7 @@ from engine.advice.records import Cost, Estimate, Plan, Step
 from engine.errors import EdgewiseError, UsageError
 from engine.frameworks import fetching, preflight
 from engine.frameworks.contract import Environment, Framework
-from engine.frameworks.describing import measure_step, output_name, settle_wishes
+from engine.frameworks.describing import conversion_memory, measure_step, output_name, settle_wishes
 from engine.frameworks.environments import fingerprint, read_ready
 from engine.hardware.facts import Hardware
 from engine.models import is_restored, packaged_card, restored_folder
@@ -58,7 +58,6 @@ def quickstart_plan(framework: Framework, precision: str, hardware: Hardware, pr
     known = {(step.kind, step.params.get("output")) for step in first}
     wishes = settle_wishes(framework, best, {})
     making = framework.plan(source, best, hardware, wishes)
-    memory = next(step.cost.peak_memory_bytes for step in making if step.kind == "prove")
     reference = [
         msgspec.structs.replace(step, id=f"reference_{step.id}", title=f"{step.title}, as the reference")
         for step in making
@@ -68,8 +67,8 @@ def quickstart_plan(framework: Framework, precision: str, hardware: Hardware, pr
     steps = [
         *first,
         *reference,
-        measure_step(framework, "reference", best, title, card, memory),
-        measure_step(framework, "result", precision, precision, card, framework.load_memory(card, 2048), prompt=prompt),
+        measure_step(framework, "reference", best, title, card, hardware),
+        measure_step(framework, "result", precision, precision, card, hardware, prompt=prompt),
         publish,
         Step(
             "compare",
@@ -145,7 +144,7 @@ def _source(card: ModelCard, framework: Framework) -> tuple[ModelCard, list[Step
         {"source": card.path, "output": str(folder), "tensors": card.tensors},
         Cost(
             disk_bytes=Estimate(half, "two bytes a parameter"),
-            peak_memory_bytes=Estimate(700e6 + half * 3, "weights as 32-bit numbers while they are compared"),
+            peak_memory_bytes=conversion_memory("restore", card),
             time_s=Estimate(20 + card.parameters * 2e-7, "135 million parameters took 40 s; rough"),
         ),
         present=is_restored(folder),

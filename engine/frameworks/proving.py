@@ -8,12 +8,11 @@ from typing import Any
 import msgspec
 
 from engine.errors import ProofError
-from engine.frameworks.contract import Model, Report
+from engine.frameworks.contract import PROOF_CONTEXT, Model, Report
 from engine.measure.speed import ROUNDS, measure_speed
 from engine.work.protocol import ChatMessage, Completion, GenerateOptions, LoadOptions
 
 Load = Callable[[Path, LoadOptions], Model]
-PROOF_CONTEXT = 1024
 PROOF_TOKENS = 32
 
 CONVERSATIONS: tuple[tuple[ChatMessage, ...], ...] = (
