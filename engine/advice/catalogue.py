@@ -95,7 +95,7 @@ class MemoryModel(Struct, frozen=True, forbid_unknown_fields=True):
     mapped: bool = False
     piece: int = 1
     activations: float = 0.0
-    logits: float = 0.0
+    logits: int = 0
     scores: bool = False
     as_stored_on: tuple[str, ...] = ()
 

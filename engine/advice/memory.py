@@ -62,7 +62,8 @@ def forecast_memory(
     weights, spare = (sum(column) for column in zip(*held, strict=True)) if held else (0.0, 0.0)
     cache = _cache(model, card, context_length if model.cache_whole else used, as_stored)
     piece = min(model.piece, used)
-    numbers = piece * (model.activations * (card.width or 0) + model.logits * (card.vocabulary or 0))
+    numbers = piece * model.activations * (card.width or 0)
+    numbers += min(model.logits * model.piece, used) * (card.vocabulary or 0)
     if model.scores:
         numbers += piece * ((card.heads or 0) + 1) * used
     process = (

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from engine.advice.catalogue import Catalogue, load_catalogue
 from engine.advice.memory import forecast_memory
@@ -61,11 +61,14 @@ def predicted_size(card: ModelCard, precision: str) -> Estimate:
     return Estimate(float(forecast_size(catalogue(), entry, card).size_bytes), files.basis).within(files.error)
 
 
-def chat_memory(card: ModelCard, precision: str, context_length: int, hardware: Hardware) -> Estimate:
-    """Bytes of memory to chat with the model at `precision`."""
+def chat_memory(
+    card: ModelCard, precision: str, context_length: int, hardware: Hardware, again: float = 0.0
+) -> Estimate:
+    """Bytes of memory to chat with the model at `precision`; `again` is how often its weights are held beside that."""
     entry = catalogue().precisions[precision]
     size = forecast_size(catalogue(), entry, card)
-    return forecast_memory(catalogue(), entry.framework, size, card, context_length, hardware).estimate
+    forecast = forecast_memory(catalogue(), entry.framework, size, card, context_length, hardware)
+    return structs.replace(forecast, weights_bytes=forecast.weights_bytes * (1 + again)).estimate
 
 
 def conversion_memory(

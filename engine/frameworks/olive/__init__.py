@@ -261,12 +261,14 @@ def _data_bits(precision: str, role: str) -> float:
 
 
 def _conversion_memory(card: ModelCard, precision: str, wishes: Mapping[str, str]) -> Estimate:
+    """Embeddings that are shared with the output are put together in the finished graph, at the end."""
+    shared = is_tied(card) and wishes.get("share_embeddings") == "yes"
     name = precision
     if wishes.get("search") == "k-quant":
         name += "-search"
-    elif precision in ("olive-fp16", "olive-fp32") and is_tied(card) and wishes.get("share_embeddings") == "yes":
+    elif shared and precision in ("olive-fp16", "olive-fp32"):
         name += "-shared"
-    return conversion_memory(name, card)
+    return conversion_memory(name, card, matrix_bytes=None if shared else 0.0)
 
 
 def _conversion_time(card: ModelCard, precision: str, wishes: Mapping[str, str]) -> Estimate:

@@ -41,6 +41,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     "openvino-fp16": (),
 }
 REFERENCE = "openvino-fp16"
+SCORING = 1.35
+"""How often the model that scores a text, in a proof, holds what a chat holds of the weights, at most."""
 
 
 class OpenVino(ReadyMade, frozen=True):
@@ -76,7 +78,7 @@ class OpenVino(ReadyMade, frozen=True):
         steps = self._from_gguf(card, precision) if card.format == "gguf" else self._from_folder(card)
         if precision not in (REFERENCE, KEPT):
             steps.append(self._compression(card, precision, wishes, steps[0].environment))
-        memory = chat_memory(card, precision, PROOF_CONTEXT, hardware)
+        memory = chat_memory(card, precision, PROOF_CONTEXT, hardware, SCORING)
         time_s = Estimate(6 + card.parameters * 60e-9, "two loads, 100 tokens of prompt, 32 of answer, as measured")
         steps.append(prove_step(self, precision, Cost(peak_memory_bytes=memory, time_s=time_s)))
         return tuple(steps)
