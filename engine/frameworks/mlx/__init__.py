@@ -180,11 +180,13 @@ def _convert_memory(card: ModelCard, size: float, settings: Settings, emulated: 
     """The result is computed matrix by matrix, embeddings first and the output matrix last, when all else is there."""
     if emulated:
         return conversion_memory("mlx-emulate", card, size)
-    last = [group for group in card.weights if group.role == "output"] or [
-        group for group in card.weights if group.role != "embedding"
-    ]
-    largest = max(map(matrix_parameters, last), default=0.0) if settings.mode else 0.0
-    return conversion_memory("mlx-convert", card, min(size, SHARD_BYTES), 2 * largest)
+    if not settings.mode:
+        return conversion_memory("mlx-convert", card, min(size, SHARD_BYTES), 0.0)
+    embeddings = [matrix_parameters(group) for group in card.weights if group.role == "embedding"]
+    others = [matrix_parameters(group) for group in card.weights if group.role != "embedding"]
+    kept = min(size, SHARD_BYTES)
+    first = max(embeddings, default=0.0) * (2 + size / max(card.parameters, 1))
+    return conversion_memory("mlx-convert", card, kept, max(2 * max(others, default=0.0), first - kept))
 
 
 FRAMEWORK = Mlx()
