@@ -6,7 +6,8 @@ assets/frameworks.toml and, for each type of weights, in assets/precisions.toml.
 
 from msgspec import Struct
 
-from engine.advice.catalogue import Catalogue, MemoryModel, WeightType
+from engine.advice.catalogue import Catalogue, WeightType
+from engine.advice.constants import MemoryModel
 from engine.advice.records import Estimate
 from engine.advice.sizes import Part, SizeForecast
 from engine.hardware.facts import Hardware

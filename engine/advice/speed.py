@@ -1,12 +1,16 @@
 """How fast a model answers: every weight that takes part in a token is read once for it."""
 
-from engine.advice.catalogue import Catalogue, DecodeModel
+from engine.advice.catalogue import Catalogue
+from engine.advice.constants import DecodeModel
 from engine.advice.records import Estimate
 from engine.advice.room import Room
 from engine.advice.sizes import SizeForecast
 from engine.hardware.facts import Accelerator, Hardware
 from engine.models.card import ModelCard
 from engine.text import printable
+
+EXPERT_ROLES = ("ffn_down", "ffn_other")
+"""Where the weights of experts are."""
 
 
 def forecast_decode(
@@ -53,9 +57,6 @@ def forecast_decode(
     if active < 1:
         basis += f"; of the experts' weights {active:.0%} are read for a token"
     return Estimate(round(1 / seconds, 1), f"{basis}; {model.basis}")
-
-
-EXPERT_ROLES = ("ffn_down", "ffn_other")
 
 
 def _active_share(card: ModelCard) -> float | None:
