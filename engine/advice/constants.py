@@ -27,6 +27,7 @@ class MemoryModel(Struct, frozen=True, forbid_unknown_fields=True):
     cache_block: int = 1
     tied_twice: bool = False
     mapped: bool = False
+    packs: bool = False
     piece: int = 1
     activations: float = 0.0
     logits: int = 0

@@ -45,8 +45,8 @@ def _forecast_one(
         title=entry.title,
         precision_class=entry.precision_class,
         bits_per_weight=Estimate(
-            round(8 * size.size_bytes / card.parameters, 2) if card.parameters else None,
-            "predicted size over parameters",
+            round(8 * size.weights_bytes / card.parameters, 2) if card.parameters else None,
+            "predicted size of the weights over parameters",
         ),
         size_bytes=Estimate(float(size.size_bytes), size_basis).within(catalogue.files[entry.framework].error),
         memory_bytes=memory.estimate,

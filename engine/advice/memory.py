@@ -92,7 +92,7 @@ def _held(
     if kind.lookup is not None and part.role == "embedding" and not tied:
         return kind.lookup * part.size_bytes, 0.0
     block_bytes = _loaded_block_bytes(kind, hardware)
-    held = part.parameters * block_bytes / kind.block if block_bytes else part.size_bytes
+    held = part.parameters * block_bytes / kind.block if block_bytes else part.size_bytes * (2 if model.packs else 1)
     if part.role == "embedding" and tied and model.tied_twice:
         held += part.size_bytes
     return held, part.size_bytes if model.mapped and block_bytes == 2 * kind.bytes else 0.0

@@ -36,9 +36,14 @@ class SizeForecast(Struct, frozen=True):
     """Embeddings and output are one matrix."""
 
     @property
+    def weights_bytes(self) -> int:
+        """Size of the weights."""
+        return round(sum(part.size_bytes for part in self.parts))
+
+    @property
     def size_bytes(self) -> int:
         """Size of all files."""
-        return round(sum(part.size_bytes for part in self.parts)) + self.other_bytes
+        return self.weights_bytes + self.other_bytes
 
     @property
     def fallback_tensors(self) -> int:

@@ -69,6 +69,13 @@ class TestMemory:
         without = memory("openvino-fp16", 2048, folder, processor("avx2")).weights_bytes
         assert without / with_them == pytest.approx(1.5, rel=0.05)
 
+    def test_openvino_packs_what_a_gguf_has(self):
+        weights = tuple(structs.replace(one, type="Q8_0") for one in LLAMA_8B.weights)
+        kept = structs.replace(LLAMA_8B, weights=weights, quantized=True)
+        found = memory("openvino-gguf", 2048, kept, processor("avx2")).weights_bytes
+        embeddings = next(one.size_bytes for one in weights if one.role == "embedding")
+        assert found == 2 * (kept.size_bytes - embeddings) + embeddings
+
     def test_mlx_widens_on_a_processor_and_not_on_apples_gpu(self):
         apple, other = memory("mlx-bf16", 2048, hardware=processor("neon", os="darwin")), memory("mlx-bf16", 2048)
         assert other.weights_bytes == pytest.approx(2 * apple.weights_bytes)
