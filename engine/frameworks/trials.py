@@ -10,7 +10,7 @@ from msgspec import Struct
 from engine.advice.records import Cost, Estimate, Obstacle, Plan, Step
 from engine.errors import EdgewiseError, InputError
 from engine.frameworks.contract import Framework
-from engine.frameworks.describing import machine_words, measure_step, measured_in, output_name
+from engine.frameworks.describing import chat_memory, machine_words, measure_step, measured_in, output_name
 from engine.frameworks.fetching import located
 from engine.frameworks.plans import conversion_plan, environment_step
 from engine.frameworks.preflight import room_obstacles
@@ -85,11 +85,13 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
         obstacles += _add_baseline(steps, card, framework, hardware)
         source = output_name(framework, framework.reference)
         title = reference_title(card, framework)
-        baseline = steps.add([_measure(framework, "measure_source", title, source, hardware, trial)])
+        best = (card, framework.reference)
+        baseline = steps.add([_measure(framework, "measure_source", title, source, hardware, trial, best)])
         reference = steps.add([_reference(framework, card, title, source, trial)])
         quality = steps.add([_quality(framework, "quality", about.id, path, reference[0], trial)])
     like = "measure_source" if baseline else ""
-    measured = steps.add([_measure(framework, "measure", about.id, path, hardware, trial, like)])
+    made_of = (card, about.precision) if card else None
+    measured = steps.add([_measure(framework, "measure", about.id, path, hardware, trial, made_of, like)])
     stress = Step(
         "stress",
         "stress",
@@ -140,7 +142,8 @@ def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardw
     for framework in {one.framework.name: one.framework for one in candidates}.values():
         obstacles += _add_baseline(steps, card, framework, hardware)
         title, source = reference_title(card, framework), output_name(framework, framework.reference)
-        found = steps.add([_measure(framework, f"measure_{framework.reference}", title, source, hardware, trial)])
+        best, id_ = (card, framework.reference), f"measure_{framework.reference}"
+        found = steps.add([_measure(framework, id_, title, source, hardware, trial, best)])
         if not reference:
             (reference,) = steps.add([_reference(framework, card, title, source, trial)])
         check = _quality(framework, f"quality_{framework.reference}", title, source, reference, trial)
@@ -157,7 +160,8 @@ def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardw
         steps.add(making, one.part)
         output = output_name(framework, precision)
         like = f"measure_{framework.reference}"
-        found = steps.add([_measure(framework, f"measure_{precision}", precision, output, hardware, trial, like)])
+        made_of, id_ = (card, precision), f"measure_{precision}"
+        found = steps.add([_measure(framework, id_, precision, output, hardware, trial, made_of, like)])
         quality = _quality(framework, f"quality_{precision}", precision, output, reference, trial)
         rivals = {"own": found[0], "rivals": [row["steps"] for row in rows if row["published"]]}
         found += steps.add([msgspec.structs.replace(quality, params={**quality.params, **rivals})])
@@ -180,7 +184,7 @@ def found_by(artifact: Artifact) -> str:
 
 def source_of(artifact: Artifact) -> ModelCard:
     """The card of the model that an artifact was made of. Raises InputError where that is not here any more."""
-    source = artifact.manifest.source
+    source = artifact.manifest.source if is_published(artifact) else {}
     if source.get("origin") == "packaged":
         return packaged_card()
     path, repository = str(source.get("path", "")), str(source.get("repository", ""))
@@ -253,10 +257,20 @@ def _environment(framework: Framework, hardware: Hardware) -> Step:
 
 
 def _measure(
-    framework: Framework, id_: str, title: str, path: str, hardware: Hardware, trial: Trial, like: str = ""
+    framework: Framework,
+    id_: str,
+    title: str,
+    path: str,
+    hardware: Hardware,
+    trial: Trial,
+    made_of: tuple[ModelCard, str] | None = None,
+    like: str = "",
 ) -> Step:
+    """Measure what lies at `path`; `made_of` is the model and the precision, where known."""
     options = {"device": trial.device}
     memory = Estimate(None, "as much as a chat with it")
+    if made_of is not None:
+        memory = chat_memory(*made_of, trial.limits.context_length, hardware)
     ways = {"machine": machine_words(hardware), "options": options, "like": like}
     return measure_step(framework, id_, title, path, trial.limits, memory, **ways)
 

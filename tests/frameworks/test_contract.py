@@ -43,14 +43,12 @@ class Case(NamedTuple):
     """How soon an answer stops."""
     stop_prompt_s: float = 1.0
     """How soon reading a prompt stops."""
-    size_error: float = 0.12
-    """How far a predicted size may be off; llama.cpp's own rules are known exactly."""
     tie_nats: float = 1e-6
     """How near two tokens must be for a chat that computes with fewer bits than a score to take the other one."""
 
 
 CASES = {
-    "llamacpp": Case(("Q4_0", "Q8_0"), ("run",), ("run", "convert"), "quantize", size_error=0.02),
+    "llamacpp": Case(("Q4_0", "Q8_0"), ("run",), ("run", "convert"), "quantize"),
     "openvino": Case(
         ("openvino-int4", "openvino-int8"), ("run", "convert"), ("run", "export"), "compress", tie_nats=0.6
     ),
@@ -174,7 +172,7 @@ def test_predicted_size_is_right(converted: dict[str, JobView], framework: str) 
         size = library.find_artifact(str(view.result["artifact"])).manifest.size_bytes
         entry = catalogue.precisions_of(framework)[precision]
         assert forecast_size(catalogue, entry, packaged_card()).size_bytes == pytest.approx(
-            size, rel=CASES[framework].size_error
+            size, rel=catalogue.files[framework].error
         )
 
 

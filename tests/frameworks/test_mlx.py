@@ -30,7 +30,18 @@ def card_of_width(width: int) -> ModelCard:
         for role in ("embedding", "attention_v", "ffn_down")
     )
     return ModelCard(
-        "a model", "/nowhere", "safetensors", "llama", 6 * width * width, 12 * width * width, 6, groups, layers=8
+        "a model",
+        "/nowhere",
+        "safetensors",
+        "llama",
+        6 * width * width,
+        12 * width * width,
+        6,
+        groups,
+        layers=8,
+        heads=9,
+        kv_heads=3,
+        head_width=64,
     )
 
 

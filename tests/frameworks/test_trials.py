@@ -152,15 +152,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 source, own, tokens = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 
-def logits(folder, weights):
+def logits(folder, weights, kind):
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
-    model.load_state_dict({name: value.float() for name, value in load_file(weights).items()}, strict=False)
+    model.load_state_dict({name: value.to(kind).float() for name, value in load_file(weights).items()}, strict=False)
     model.tie_weights()
     with torch.no_grad():
         return model.eval()(torch.tensor([tokens])).logits[0, :-1].double()
 
-p = torch.log_softmax(logits(source, source + "/model.safetensors"), -1)
-q = torch.log_softmax(logits(source, own), -1)
+p = torch.log_softmax(logits(source, source + "/model.safetensors", torch.float16), -1)  # as mlx-f16 keeps them
+q = torch.log_softmax(logits(source, own, torch.float32), -1)
 kl = torch.nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(-1)
 following = torch.tensor(tokens[1:])[:, None]
 print(json.dumps({

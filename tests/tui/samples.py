@@ -150,7 +150,7 @@ def _forecast(
     )
 
 
-CATALOGUE = Catalogue({}, {}, {}, {}, Weights(0, 0, 0, 0, 0, {}), (), {}, {}, {}, {}, {}, {})
+CATALOGUE = Catalogue({}, {}, {}, {}, Weights(0, 0, 0, 0, 0, {}), (), {}, {}, {}, {}, {}, {}, {}, {})
 
 FORECASTS = (
     _forecast("Q2_K", "ultra-low", 2.6, 84, 231, 0.445, "poor: only for the extreme case", 30),

@@ -28,8 +28,11 @@ from engine.models.made import read_genai
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
 DEFAULT_CONTEXT = 4096
-FIRST_CHUNK, LARGEST_CHUNK, CHUNK_S = 32, 512, 0.4
-"""A prompt is computed in chunks of about this many seconds: between two of them a stop is heard."""
+FIRST_CHUNK, LARGEST_CHUNK, CHUNK_S = 32, 64, 0.4
+"""A prompt is computed in chunks of about this many seconds: between two of them a stop is heard.
+
+Every token of a chunk has logits of its own, as wide as the vocabulary: larger chunks take memory and are not faster.
+"""
 SMALLEST_CHUNK = 2
 """A token alone goes through other kernels than several, with slightly other results; prompts always take the same."""
 SCORE_CHUNK = 128
