@@ -1,7 +1,8 @@
 """Progress: one job, followed through its journal. Leaving the screen leaves the job alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from engine.work.journal import JobView, StepView
 
 POLL_S, SPARING_POLL_S = 0.5, 1.0
+BESIDE_STEPS = 16
+"""Lines that are kept for everything but the steps."""
 STATUS_STYLES = {"done": good, "failed": bad, "cancelled": caution, "interrupted": caution}
 
 
@@ -35,10 +38,13 @@ The steps of the job, the stage under way, and the last lines that the tools wro
 
 The job runs by itself. Escape goes back and leaves it running; so does quitting. c stops it within a second and
 keeps what is done; r goes on from there. An interrupted job was killed or lost its machine: resume it.
+
+Where something was measured, Enter shows what was found: the verdict, or the candidates beside each other.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "cancel", "Cancel", id="job.cancel"),
         Binding("r", "resume", "Resume", id="job.resume"),
+        Binding("enter", "found", "What was found", id="job.found", key_display="enter"),
         Binding("t", "chat", "Chat", id="job.chat"),
         Binding("l", "library", "Library", id="job.library"),
     ]
@@ -89,8 +95,10 @@ keeps what is done; r goes on from there. An interrupted job was killed or lost 
                 return status in ("queued", "running")
             case "resume":
                 return status in ("failed", "cancelled", "interrupted")
+            case "found":
+                return bool(self.job and _found(self.job))
             case "chat" | "library":
-                return bool(self.job and self.job.result.get("artifact"))
+                return bool(self.job and self.job.result.get("artifact") and not _found(self.job))
         return True
 
     def action_cancel(self) -> None:
@@ -104,6 +112,11 @@ keeps what is done; r goes on from there. An interrupted job was killed or lost 
         from engine.work import jobs
 
         self.in_thread(partial(jobs.resume, self.job_id), lambda _: self._watch(True), "Going on…")
+
+    def action_found(self) -> None:
+        """Show the verdict, or the candidates beside each other."""
+        if self.job:
+            self.edgewise.go(_found(self.job))
 
     def action_chat(self) -> None:
         """Chat with the result."""
@@ -150,29 +163,26 @@ keeps what is done; r goes on from there. An interrupted job was killed or lost 
 
     def _draw(self, job: "JobView") -> None:
         self._put("title", Content.assemble(strong(job.title), "  ", _status(job)))
-        self._put("steps", lines(*(_step_line(step) for step in job.steps)))
+        self._put("steps", lines(*_step_lines(job.steps, max(5, self.size.height - BESIDE_STEPS))))
         under_way = job.status == "running"
         self._put("stage", heading(_stage(job)) if under_way else Content(""))
         self._put("bar", _bar(job) if under_way else Content(""))
         self._put("numbers", muted(_numbers(job)) if under_way else Content(""))
         self._put("memory", muted(_memory(job)))
         self.query_one(Tail).show(job.log)
-        if job.status == "done" and job.result.get("comparison"):
+        if job.status == "done":
             self._show_result(job.result)
         self.say(_outcome(job))
 
     def _show_result(self, result: Mapping[str, Any]) -> None:
-        """What was measured, and an answer of the new model, in the place of the log."""
-        from engine.cli.quickstart import comparison_lines
+        """What was measured, if anything was, in the place of the log."""
+        from tui.widgets.results import result_lines
 
-        told = [Content(printable(line)) for line in comparison_lines(result["comparison"], self.size.width - 5)]
-        if answer := result.get("answer"):
-            said = muted(printable(str(answer.get("text", "")).strip()))
-            told += [Content(""), strong(str(answer.get("prompt", ""))), said]
-        self.query_one("#below", Static).update(heading("Measured on this machine"))
-        self.query_one("#result Static", Static).update(lines(*told))
-        self.query_one(Tail).display = False
-        self.query_one("#result").display = True
+        if told := result_lines(result, self.size.width - 5):
+            self.query_one("#below", Static).update(heading("Measured on this machine"))
+            self.query_one("#result Static", Static).update(lines(*told))
+            self.query_one(Tail).display = False
+            self.query_one("#result").display = True
 
     def _put(self, part: str, text: Content) -> None:
         """Draw a part again only if it differs."""
@@ -190,10 +200,30 @@ keeps what is done; r goes on from there. An interrupted job was killed or lost 
             super().say(text)
 
 
+def _found(job: "JobView") -> str:
+    """The place that shows what a job has found out; "" where there is none."""
+    if "sweep" in job.result:
+        return f"sweep:{job.id}"
+    return f"verdict:{Path(str(job.result['certificate'])).name}" if "certificate" in job.result else ""
+
+
 def _status(job: "JobView") -> Content:
     attempt = f", attempt {job.attempt}" if job.attempt > 1 else ""
     style = STATUS_STYLES.get(job.status)
     return style(job.status + attempt) if style else muted(job.status + attempt)
+
+
+def _step_lines(steps: "Sequence[StepView]", room: int) -> list[Content]:
+    """A line a step; where there are too many, those about the one under way, and how many lie before and after."""
+    if len(steps) <= room:
+        return [_step_line(step) for step in steps]
+    under_way = next((at for at, step in enumerate(steps) if step.status not in ("done", "skipped")), len(steps))
+    last = len(steps) - room + 1
+    start = 0 if under_way < room - 1 else min(under_way - 1, last)
+    end = start + room - 1 - (0 < start < last)
+    before = [good(f"{start} steps done")] if start else []
+    after = [muted(f"· {len(steps) - end} more steps")] if end < len(steps) else []
+    return [*before, *(_step_line(step) for step in steps[start:end]), *after]
 
 
 def _step_line(step: "StepView") -> Content:
@@ -258,6 +288,7 @@ def _outcome(job: "JobView") -> Content:
         case "done":
             took = (job.ended_at or 0) - (job.started_at or 0)
             made = ". l shows it in the library, t starts a chat" if job.result.get("artifact") else ""
+            made = ". Enter shows what was found" if _found(job) else made
             notes.append(good(f"Done in {human_seconds(took)}{made}."))
         case "failed":
             error = EdgewiseError.from_dict(job.error or {"what": "The job failed without saying why."})
