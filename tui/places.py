@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.screen import Screen
 
-from engine.errors import UsageError
+from engine.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from engine.hardware.facts import Hardware
@@ -131,7 +131,11 @@ def _sweep(job: str) -> Build:
     view = jobs.read_job(jobs.find_job(job))
     if "sweep" not in view.result:
         raise UsageError(f"{view.title} has compared nothing.", f"It is {view.status}.", "Show it under “Jobs”.")
-    return partial(SweepScreen, msgspec.convert(view.result["sweep"], Sweep), view.id)
+    try:
+        return partial(SweepScreen, msgspec.convert(view.result["sweep"], Sweep), view.id)
+    except msgspec.ValidationError as error:
+        why = f"It was written by another version of Edgewise: {error}."
+        raise InputError(f"What {view.title} found cannot be read.", why, "Compare them again.") from error
 
 
 def _plan(settings: "Settings", machine: "Hardware | None") -> Build:

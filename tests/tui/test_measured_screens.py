@@ -184,7 +184,7 @@ class TestSweep:
             assert "110.2?" in line
             assert "Q5_K_M *" not in line
             await press(pilot, "2")
-            assert "F Q5_K_M ?" in shown(pilot.app)
+            assert "F? Q5_K_M" in shown(pilot.app)
 
     async def test_nothing_undisturbed_is_no_choice(self, world: World) -> None:
         rows = tuple(row for row in measured.SWEEP.rows if row.title == "Q5_K_M")
@@ -208,6 +208,14 @@ class TestSweep:
             assert "F16 was made to compare with" in shown(pilot.app)
             await press(pilot, "down", "enter")
         assert went == ["chat:smollm2-135m-instruct-q2_k"]
+
+    async def test_what_another_version_wrote_is_told(self, world: World) -> None:
+        world.add_job(samples.job("done", result={"sweep": {"model": "x", "rows": [{}]}}))
+        async with EdgewiseApp().run_test(size=(80, 24)) as pilot:
+            await go(pilot, "job")
+            await press(pilot, "enter")
+            assert place(pilot.app) == "ProgressScreen"
+            assert "written by another version of Edgewise" in shown(pilot.app)
 
     async def test_a_job_without_a_sweep(self, world: World) -> None:
         world.add_job(samples.job("running"))

@@ -1,9 +1,9 @@
 """Progress: one job, followed through its journal. Leaving the screen leaves the job alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -16,15 +16,16 @@ from engine.errors import EdgewiseError
 from engine.text import human_bytes, human_seconds, printable
 from tui.screens.page import Page
 from tui.widgets.cells import bad, bar, caution, good, heading, lines, muted, plain, strong
+from tui.widgets.steps import step_lines
 from tui.widgets.tail import Tail
 
 if TYPE_CHECKING:
     from engine.work.jobs import Follower
-    from engine.work.journal import JobView, StepView
+    from engine.work.journal import JobView
 
 POLL_S, SPARING_POLL_S = 0.5, 1.0
-BESIDE_STEPS = 16
-"""Lines that are kept for everything but the steps."""
+BESIDE_STEPS, BESIDE_RESULT = 16, 8
+"""Lines that are kept for everything but the steps, and beside it for what a job has found."""
 STATUS_STYLES = {"done": good, "failed": bad, "cancelled": caution, "interrupted": caution}
 
 
@@ -162,27 +163,28 @@ Where something was measured, Enter shows what was found: the verdict, or the ca
         super().show_error(error)
 
     def _draw(self, job: "JobView") -> None:
+        from tui.widgets.results import result_lines
+
         self._put("title", Content.assemble(strong(job.title), "  ", _status(job)))
-        self._put("steps", lines(*_step_lines(job.steps, max(5, self.size.height - BESIDE_STEPS))))
+        told = result_lines(job.result, self.size.width - 5) if job.status == "done" else []
+        room = self.size.height - BESIDE_STEPS - (BESIDE_RESULT if told else 0)
+        self._put("steps", lines(*step_lines(job.steps, max(3, room))))
         under_way = job.status == "running"
         self._put("stage", heading(_stage(job)) if under_way else Content(""))
         self._put("bar", _bar(job) if under_way else Content(""))
         self._put("numbers", muted(_numbers(job)) if under_way else Content(""))
         self._put("memory", muted(_memory(job)))
         self.query_one(Tail).show(job.log)
-        if job.status == "done":
-            self._show_result(job.result)
+        if told:
+            self._show_result(told)
         self.say(_outcome(job))
 
-    def _show_result(self, result: Mapping[str, Any]) -> None:
-        """What was measured, if anything was, in the place of the log."""
-        from tui.widgets.results import result_lines
-
-        if told := result_lines(result, self.size.width - 5):
-            self.query_one("#below", Static).update(heading("Measured on this machine"))
-            self.query_one("#result Static", Static).update(lines(*told))
-            self.query_one(Tail).display = False
-            self.query_one("#result").display = True
+    def _show_result(self, told: "Sequence[Content]") -> None:
+        """What was measured, in the place of the log."""
+        self.query_one("#below", Static).update(heading("Measured on this machine"))
+        self.query_one("#result Static", Static).update(lines(*told))
+        self.query_one(Tail).display = False
+        self.query_one("#result").display = True
 
     def _put(self, part: str, text: Content) -> None:
         """Draw a part again only if it differs."""
@@ -211,33 +213,6 @@ def _status(job: "JobView") -> Content:
     attempt = f", attempt {job.attempt}" if job.attempt > 1 else ""
     style = STATUS_STYLES.get(job.status)
     return style(job.status + attempt) if style else muted(job.status + attempt)
-
-
-def _step_lines(steps: "Sequence[StepView]", room: int) -> list[Content]:
-    """A line a step; where there are too many, those about the one under way, and how many lie before and after."""
-    if len(steps) <= room:
-        return [_step_line(step) for step in steps]
-    under_way = next((at for at, step in enumerate(steps) if step.status not in ("done", "skipped")), len(steps))
-    last = len(steps) - room + 1
-    start = 0 if under_way < room - 1 else min(under_way - 1, last)
-    end = start + room - 1 - (0 < start < last)
-    before = [good(f"{start} steps done")] if start else []
-    after = [muted(f"· {len(steps) - end} more steps")] if end < len(steps) else []
-    return [*before, *(_step_line(step) for step in steps[start:end]), *after]
-
-
-def _step_line(step: "StepView") -> Content:
-    took = muted(f"  {human_seconds(step.elapsed_s)}") if step.elapsed_s is not None else Content("")
-    match step.status:
-        case "done":
-            return good(step.title) + took
-        case "skipped":
-            return good(step.title) + muted("  there already")
-        case "failed":
-            return bad(step.title) + took
-        case "running":
-            return Content.styled(f"▸ {printable(step.title, keep='')}", "bold")
-    return muted(f"· {step.title}")
 
 
 def _stage(job: "JobView") -> str:

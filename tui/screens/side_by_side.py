@@ -19,7 +19,7 @@ from engine.chat import Notice, Session
 from engine.errors import EdgewiseError
 from engine.text import printable
 from engine.work.protocol import Chunk, Completion
-from tui.screens.chat import BACK_PAUSE_S, status_text
+from tui.screens.chat import BACK_PAUSE_S, STATUS_INTERVAL_S, status_text
 from tui.widgets.composer import Composer
 from tui.widgets.status_line import StatusLine
 from tui.widgets.transcript import NOTICE, REFRESH_INTERVAL_S, Transcript
@@ -74,7 +74,7 @@ class Voice(Vertical):
         if (session := self.session) is None:
             return
         session.restart()
-        state, answering, notices = "Ready", False, list[str]()
+        state, answering, notices, shown = "Ready", False, list[str](), 0.0
         self.show("Reading")
         events = session.ask(text)
         try:
@@ -84,8 +84,10 @@ class Voice(Vertical):
                         if not answering:
                             answering = True
                             self.transcript.add("assistant", "Answer")
-                            self.show("Answering")
                         self.transcript.append(piece)
+                        if monotonic() - shown >= STATUS_INTERVAL_S:
+                            shown = monotonic()
+                            self.show("Answering")
                     case Notice(text=notice):
                         notices.append(notice)
                     case Completion(finish=finish):

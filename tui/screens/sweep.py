@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import OptionList, Static
 
 from engine.measure.comparison import explain_table, sweep_table
-from engine.measure.sweep import GOALS, Share, Sweep, choose, front, shares, standing
+from engine.measure.sweep import GOALS, Share, Sweep, choose, front, shares
 from engine.text import human_bytes
 from tui.screens.page import Page
 from tui.widgets.cells import bar, caution, heading, lines, muted, plain, strong
@@ -19,12 +19,16 @@ from tui.widgets.slider import STEPS, Slider
 from tui.widgets.table import Column, Row, Table, row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from engine.measure.records import Benchmark
     from engine.measure.sweep import Row as Candidate
 
 VIEWS = {"choice": "Choice", "front": "Quality and speed", "memory": "Memory", "prompts": "Prompts"}
 """What the screen shows, by name."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+NEAR = 1.2
+"""Prompts whose lengths differ by no more than this factor are shown as one length."""
 SPARE = {"Same top": 5, "Disk": 4, "less": 3, "Kept": 2, "faster": 1}
 """Which columns are left out where room is short, the highest first."""
 
@@ -66,10 +70,10 @@ there. The letters in the plots are those of the table. Enter on a candidate sta
         yield Static(id="views", classes="line")
         with Vertical(id="choosing"):
             figures = (Column(title, right=True, spare=SPARE.get(title, 0)) for title in self._headers[1:])
-            yield Table((Column(""), Column("Candidate", grows=True, least=14), *figures), enter="Chat")
+            yield Table((Column(""), Column("Candidate", grows=True, least=26), *figures), enter="Chat")
             for goal in GOALS:
                 yield Slider(goal.capitalize(), STEPS // 2, goal)
-            yield Static(id="choice", classes="line")
+            yield Static(id="choice", classes="lines")
             with VerticalScroll(classes="scroll", id="changes"):
                 yield Static(classes="lines", markup=False)
         with Horizontal(id="plotting"):
@@ -79,8 +83,8 @@ there. The letters in the plots are those of the table. Enter on a candidate sta
     def on_mount(self) -> None:
         """Choose with all goals alike."""
         told = [_share_line(each, self.letters) for each in shares(self._front)]
-        title = heading("How the choice changes: for which share of all weights each is taken")
-        change = lines(title, *told, muted(explain_table(self.sweep)))
+        title = [heading("How the choice changes: for which share of all weights each is taken")] if told else []
+        change = lines(*title, *told, muted(explain_table(self.sweep)))
         self.query_one("#changes Static", Static).update(change)
         self._choose()
         self.action_view("choice")
@@ -142,46 +146,61 @@ there. The letters in the plots are those of the table. Enter on a candidate sta
         draws = {"front": self._draw_front, "memory": self._draw_memory, "prompts": self._draw_prompts}
         legend = self.query_one("#legend", Static)
         legend.display = self.view != "memory"  # where each bar has its name
-        legend.update(lines(*(self._letter(one) + " " + plain(self._marked(one)) for one in self.sweep.rows)))
+        legend.update(lines(*(self._letter(one) + self._marked(one) for one in self.sweep.rows)))
         self.query_one(Plot).show(draws[self.view]())
 
     def _marked(self, one: "Candidate") -> str:
-        """Its title and its marks."""
+        """What follows its letter: whether it is on the front or was disturbed, and its title."""
         found = one.measurement.benchmark
-        return f"{one.title}{' *' * (one in self._front)}{'' if found and found.conditions.sound else ' ?'}"
+        mark = "*" if one in self._front else " " if found and found.conditions.sound else "?"
+        return f"{mark} {one.title}"
+
+    def _style(self, one: "Candidate") -> str:
+        found = one.measurement.benchmark
+        sound = found is not None and found.conditions.sound
+        return "bold $text-primary" if one is self.chosen else "bold" if sound else "$foreground-muted"
 
     def _draw_front(self) -> Draw:
-        known = [(one, found) for one in self.sweep.rows if (found := standing(one))]
         points = [
-            Point(self.letters[one.title], found.decode_tokens_per_s, found.kl_divergence, one is self.chosen)
-            for one, found in known
+            Point(self.letters[one.title], speed.median, quality.kl_divergence.mean, self._style(one))
+            for one in self.sweep.rows
+            if (quality := one.measurement.quality) and (found := one.measurement.benchmark)
+            if (speed := found.points[0].decode_tokens_per_s)
         ]
-        title = "KL divergence, nats: lower is nearer to the source"
-        return partial(scatter, points, "tokens/s: faster to the right", title)
+        title = "KL divergence, nats (lower is better)"
+        return partial(scatter, points, "tokens/s (higher is better)", title)
 
     def _draw_memory(self) -> Draw:
         shown = [
-            Bar(f"{self._letter(one).plain} {self._marked(one)}", peak, human_bytes(peak), one is self.chosen)
+            Bar(f"{self._letter(one).plain}{self._marked(one)}", peak, human_bytes(peak), self._style(one))
             for one in self.sweep.rows
             if (peak := one.measurement.benchmark.peak_bytes if one.measurement.benchmark else 0)
         ]
         return partial(bars, shown, "Memory at its peak")
 
     def _draw_prompts(self) -> Draw:
-        measured = [(one, one.measurement.benchmark) for one in self.sweep.rows]
-        lengths = max(([p.prompt_tokens for p in found.points] for _, found in measured if found), key=len, default=[])
+        measured = [(one, one.measurement.benchmark) for one in self.sweep.rows if one.measurement.benchmark]
+        lengths = _groups([point.prompt_tokens for _, found in measured for point in found.points])
         series = [
-            Series(self.letters[one.title], [_speed_at(found, length) for length in lengths], one is self.chosen)
+            Series(self.letters[one.title], [_speed_at(found, length) for length in lengths], self._style(one))
             for one, found in measured
-            if found
         ]
         names = [f"{length:,}" for length in lengths]
         return partial(over_categories, series, names, "tokens of the prompt", "Tokens/s of the answer")
 
 
+def _groups(lengths: "Iterable[int]") -> list[int]:
+    """The lengths that differ by more than a fifth, each standing for those just above it."""
+    groups: list[int] = []
+    for length in sorted(lengths):
+        if not groups or length > NEAR * groups[-1]:
+            groups.append(length)
+    return groups
+
+
 def _speed_at(found: "Benchmark", length: int) -> float | None:
-    """Speed with a prompt of about this length."""
-    near = (point for point in found.points if abs(point.prompt_tokens - length) <= length / 10)
+    """Speed with a prompt of this length or just above it."""
+    near = (point for point in found.points if length <= point.prompt_tokens <= NEAR * length)
     speed = next((point.decode_tokens_per_s for point in near), None)
     return speed.median if speed else None
 

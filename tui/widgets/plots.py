@@ -21,12 +21,12 @@ Draw = Callable[[int, int], Content]
 
 
 class Point(NamedTuple):
-    """A result in a scatter, shown by its letter; what `stands_out` is drawn in the colour of what matters."""
+    """A result in a scatter, shown by its letter."""
 
     letter: str
     x: float
     y: float
-    stands_out: bool = False
+    style: str = ""
 
 
 class Series(NamedTuple):
@@ -34,7 +34,7 @@ class Series(NamedTuple):
 
     letter: str
     values: Sequence[float | None]
-    stands_out: bool = False
+    style: str = ""
 
 
 class Bar(NamedTuple):
@@ -43,7 +43,7 @@ class Bar(NamedTuple):
     label: str
     value: float
     words: str
-    stands_out: bool = False
+    style: str = ""
 
 
 class Plot(Widget):
@@ -71,12 +71,12 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str, width: int, hei
     right = _nice(max(point.x for point in points))
     top = max(point.y for point in points) or 1.0
     canvas = _Canvas(room, rows)
-    for point in sorted(points, key=lambda each: each.stands_out, reverse=True):
-        row = round((rows - 1) * (1 - math.sqrt(point.y / top)))
-        canvas.put(round((room - 2) * point.x / right), row, point.letter, point.stands_out)
-    labels = {row: f"{top * (1 - row / (rows - 1)) ** 2:.3f}" for row in _spread(rows)}
+    for point in points:
+        row = round((rows - 1) * (1 - math.sqrt(max(0.0, point.y) / top)))
+        canvas.put(round((room - 2) * point.x / right), row, point.letter, point.style)
+    labels = {row: _number(top * (1 - row / (rows - 1)) ** 2, 3) for row in _spread(rows)}
     below = _axis({round((room - 2) * share / 4): f"{right * share / 4:g}" for share in range(5)}, room)
-    return lines(heading(y_title), *canvas.framed(labels), below, muted(x_title.rjust(width - 1)))
+    return _framed(canvas.framed(labels), below, x_title, y_title, width)
 
 
 def over_categories(
@@ -91,14 +91,15 @@ def over_categories(
     canvas = _Canvas(room, rows)
     step = room / len(categories)
     places = [round(step * (at + 0.5)) - 1 for at in range(len(categories))]
-    for each in sorted(series, key=lambda one: one.stands_out, reverse=True):
+    for each in series:
         for place, value in zip(places, each.values, strict=True):
             if value is not None:
-                canvas.put(place, round((rows - 1) * (1 - value / top)), each.letter, each.stands_out)
-    parts = 4 if rows > 8 else 2
-    labels = {round((rows - 1) * (1 - at / parts)): f"{top * at / parts:,.4g}" for at in range(parts + 1)}
+                canvas.put(place, round((rows - 1) * (1 - value / top)), each.letter, each.style)
+    parts, digits = 4 if rows > 8 else 2, 0 if top >= 20 else 1
+    shares = [at / parts for at in range(parts + 1)]
+    labels = {round((rows - 1) * (1 - share)): _number(top * share, digits) for share in shares}
     below = _axis(dict(zip(places, categories, strict=True)), room)
-    return lines(heading(y_title), *canvas.framed(labels), below, muted(x_title.rjust(width - 1)))
+    return _framed(canvas.framed(labels), below, x_title, y_title, width)
 
 
 def bars(shown: Sequence[Bar], title: str, width: int, height: int) -> Content:
@@ -110,8 +111,7 @@ def bars(shown: Sequence[Bar], title: str, width: int, height: int) -> Content:
     for bar in shown[: max(1, height - 1)]:
         whole, part = divmod(round(8 * room * bar.value / most), 8)
         drawn = ("█" * whole + (BLOCKS[part] if part else "")).ljust(room) if bar.value else " " * room
-        style = "$text-primary" if bar.stands_out else "$foreground-muted"
-        told.append(Content.assemble(bar.label.ljust(labels), "  ", (drawn, style), "  ", bar.words))
+        told.append(Content.assemble(bar.label.ljust(labels), "  ", (drawn, bar.style), "  ", bar.words))
     return lines(*told)
 
 
@@ -122,12 +122,12 @@ class _Canvas:
         self.width, self.height = width, height
         self._cells: dict[tuple[int, int], Content] = {}
 
-    def put(self, x: int, y: int, letter: str, stands_out: bool) -> None:
+    def put(self, x: int, y: int, letter: str, style: str) -> None:
         """Put a letter, in the nearest free cell of its row."""
         near = sorted(range(self.width), key=lambda other: (abs(other - x), other < x))
         free = next((other for other in near if (other, y) not in self._cells), None)
         if free is not None:
-            self._cells[free, y] = Content.styled(letter, "bold $text-primary" if stands_out else "bold")
+            self._cells[free, y] = Content.styled(letter, style)
 
     def framed(self, labels: dict[int, str]) -> list[Content]:
         """The rows behind their numbers and an axis."""
@@ -149,6 +149,16 @@ def _axis(labels: dict[int, str], room: int) -> Content:
             marks[place] = "┴"
             words = words.ljust(start) + label
     return lines(muted(" " * LEFT + "└" + "".join(marks)), muted(" " * (LEFT + 1) + words))
+
+
+def _framed(rows: Sequence[Content], below: Content, x_title: str, y_title: str, width: int) -> Content:
+    above, beneath = heading(y_title), muted(x_title.rjust(width - 1))
+    return lines(above.truncate(width, ellipsis=True), *rows, below, beneath.truncate(width, ellipsis=True))
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:,.{digits}f}"
+    return text if len(text) < LEFT else f"{value:.0e}"
 
 
 def _spread(rows: int) -> list[int]:

@@ -18,7 +18,17 @@ BRIEF = ("Candidate", "Memory", "Tokens/s", "KL, nats", "Kept")
 
 
 def result_lines(result: Mapping[str, Any], width: int) -> list[Content]:
-    """A sweep's table, what was measured of each artifact, or a quick start's comparison; nothing for the rest."""
+    """A sweep's table, what was measured of each artifact, or a quick start's comparison; nothing for the rest.
+
+    What another version wrote and this one cannot read counts as not measured.
+    """
+    try:
+        return _result_lines(result, width)
+    except msgspec.ValidationError:
+        return []
+
+
+def _result_lines(result: Mapping[str, Any], width: int) -> list[Content]:
     if "sweep" in result:
         headers, rows = sweep_table(msgspec.convert(result["sweep"], Sweep))
         brief = [[row[headers.index(title)] for title in BRIEF] for row in rows]
