@@ -77,6 +77,21 @@ class TestLibrary:
             assert pilot.app.screen.marked == [ID]
 
 
+class TestSize:
+    @pytest.mark.parametrize("name", [f"verdict:{ID}", "sweep", "candidates"])
+    async def test_every_screen_survives_shrinking(self, world: World, name: str) -> None:
+        measured.kept()
+        world.add_job(measured.swept())
+        async with EdgewiseApp().run_test(size=(80, 24)) as pilot:
+            await go(pilot, name)
+            before = place(pilot.app)
+            for width, height in ((20, 5), (60, 15), (1, 1), (200, 60)):
+                await pilot.resize_terminal(width, height)
+                await settle(pilot)
+                await press(pilot, "v")
+            assert place(pilot.app) == before
+
+
 class TestManySteps:
     @pytest.mark.parametrize("done", [0, 1, 7, 22, 29, 30])
     async def test_those_about_the_one_under_way_are_shown(self, world: World, done: int) -> None:
