@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("Model", grows=True),
     Column("Precision"),
-    Column("Framework", spare=1),
+    Column("Framework", spare=3),
     Column("Size", right=True),
-    Column("Verdict", spare=2),
-    Column("Made", spare=3),
+    Column("Verdict", spare=1),
+    Column("Made", spare=2),
 )
 
 
