@@ -1,7 +1,8 @@
 """How long it takes to list the models on this machine with a verdict on each: cold, and with the cards kept.
 
 python benchmarks/local_models.py [MODELS] [VOCABULARY]. The models are synthetic (their weights are holes), spread over
-a Hugging Face cache, LM Studio, Ollama, llama.cpp's cache and a folder. Status 1 if the kept list takes over 0.5 s.
+a Hugging Face cache, LM Studio, Ollama, llama.cpp's cache and a folder. A cold list estimates the cards that it has no
+time to read, and the next ones make them exact. Status 1 if any of these takes over 0.5 s.
 """
 
 import hashlib
@@ -34,17 +35,25 @@ def main(models: int, vocabulary: int) -> int:
         os.environ.update(places(home))
         (home / "data").mkdir()
         print(f"{models} models, {vocabulary} tokens each")  # noqa: T201
-        cold = timed(judged, models)
-        warm = [timed(judged, models) for _ in range(RUNS)]
-        shutil.rmtree(home / "data" / "cache")
-        first = timed(listed, models)
-        again = [timed(listed, models) for _ in range(RUNS)]
-    kept = statistics.median(warm)
-    print(f"list and verdicts, cold         {cold * 1000:8.0f} ms")  # noqa: T201
-    print(f"list and verdicts, cards kept   {kept * 1000:8.0f} ms  budget {BUDGET_S * 1000:.0f} ms")  # noqa: T201
-    print(f"edgewise models list, cold      {first * 1000:8.0f} ms")  # noqa: T201
-    print(f"edgewise models list, kept      {statistics.median(again) * 1000:8.0f} ms")  # noqa: T201
-    return int(kept > BUDGET_S)
+        cold, refining, kept = times(judged, models, home)
+        command = times(listed, models, home)
+    print(f"list and verdicts, cold            {cold * 1000:6.0f} ms  budget {BUDGET_S * 1000:.0f} ms")  # noqa: T201
+    print(f"list and verdicts, made exact      {refining * 1000:6.0f} ms  the slowest of them")  # noqa: T201
+    print(f"list and verdicts, cards kept      {kept * 1000:6.0f} ms")  # noqa: T201
+    for name, elapsed in zip(("cold", "made exact", "cards kept"), command, strict=True):
+        print(f"edgewise models list, {name:<12} {elapsed * 1000:6.0f} ms")  # noqa: T201
+    return int(max(cold, refining, kept) > BUDGET_S)
+
+
+def times(work: Callable[[], int], models: int, home: Path) -> tuple[float, float, float]:
+    """Seconds that `work` takes with no cards kept, while estimated ones are made exact (at most), and after that."""
+    cache = home / "data" / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    cold = timed(work, models)
+    refining = [0.0]
+    while b'"estimated":true' in (cache / "cards.json").read_bytes():
+        refining.append(timed(work, models))
+    return cold, max(refining), statistics.median(timed(work, models) for _ in range(RUNS))
 
 
 def judged() -> int:
@@ -107,6 +116,7 @@ def _gguf(vocabulary: int) -> bytes:
         "general.architecture": "llama",
         "llama.block_count": LAYERS,
         "llama.embedding_length": 64,
+        "llama.feed_forward_length": 128,
         "llama.attention.head_count": 4,
         "llama.attention.head_count_kv": 2,
         "llama.context_length": 8192,

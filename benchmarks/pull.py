@@ -27,7 +27,7 @@ from engine.models.hub.receiving import CHUNK_BYTES
 from tests.hub.client import environment
 from tests.hub.faults import FOREVER
 from tests.hub.makers import llama
-from tests.hub.server import Hub, serve
+from tests.hub.server import Hub, Request, serve
 
 NAME = "acme/llama"
 WEIGHTS = "/cdn/*.safetensors"
@@ -103,18 +103,30 @@ def check(hub: Hub, variables: dict[str, str]) -> int:
     return sum(hash_file(snapshot / name) != content.sha256 for name, content in wanted.items())
 
 
-def sent_twice(hub: Hub) -> int:
-    """Bytes of the weights that were sent again after a break, in the worst case.
-
-    What the system had taken in and no client read any more counts as sent. Reading a header is no download.
-    """
+def pulls_of(hub: Hub) -> list[Request]:
+    """The requests for the weights themselves, in order; reading a header is no download."""
     weights = [one for one in hub.requests if one.method == "GET" and one.path.startswith("/cdn/") and one.sent]
-    pulls = [one for one in weights if one.range is None or one.range.endswith("-")]
-    return max((a.start + a.sent - b.start for a, b in itertools.pairwise(pulls)), default=0)
+    return [one for one in weights if one.range is None or one.range.endswith("-")]
+
+
+def sent_twice(hub: Hub) -> int:
+    """Bytes of the weights that were sent again after a break, in the worst case, as the server counts them."""
+    return max((a.start + a.sent - b.start for a, b in itertools.pairwise(pulls_of(hub))), default=0)
+
+
+def unread_bytes() -> int:
+    """Bytes of connections on loopback that one side has sent and the other has not read, as the kernel counts them."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    queues = [row[4].split(":") for row in rows if row[1].startswith("0100007F") and row[3] == "01"]
+    return sum(int(sent, 16) + int(received, 16) for sent, received in queues)
 
 
 def kill(hub: Hub, times: int, size_bytes: int) -> None:
-    """Kill the job's processes at random moments, resume, and look at what is there in the end."""
+    """Kill the job's processes at random moments, resume, and look at what is there in the end.
+
+    They are stopped first, so that the system can be asked how much of what was sent no process has read: that was
+    not downloaded.
+    """
     fault = hub.spoil(WEIGHTS, rate=size_bytes / 5, times=FOREVER)
     dice = random.Random(1)
     killed = corrupt = worst = pulls = 0
@@ -122,6 +134,7 @@ def kill(hub: Hub, times: int, size_bytes: int) -> None:
         with home(hub) as variables:
             hub.requests.clear()
             pulls += 1
+            read: dict[int, int] = {}
             while True:
                 process = ours(variables)
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -129,16 +142,23 @@ def kill(hub: Hub, times: int, size_bytes: int) -> None:
                 if process.poll() == 0 or killed == times:
                     process.communicate()
                     break
-                for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-                    with contextlib.suppress(psutil.Error):
-                        os.kill(child.pid, signal.SIGKILL)
+                family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+                for number in (signal.SIGSTOP, signal.SIGKILL):
+                    for one in family:
+                        with contextlib.suppress(psutil.Error, ProcessLookupError):
+                            os.kill(one.pid, number)
+                    if number == signal.SIGSTOP and (begun := pulls_of(hub)):
+                        time.sleep(0.02)
+                        read[len(begun)] = begun[-1].start + begun[-1].sent - unread_bytes()
                 process.communicate()
                 killed += 1
             corrupt += check(hub, variables)
-            worst = max(worst, sent_twice(hub))
+            begun = pulls_of(hub)
+            again = [place - begun[number].start for number, place in read.items() if number < len(begun)]
+            worst = max([worst, *again])
     hub.faults.remove(fault)
-    again = f"at most {worst / 1e6:.2f} MB sent twice after a kill (a chunk is {CHUNK_BYTES / 1e6:.2f} MB)"
-    print(f"kills: {killed} in {pulls} pulls, {corrupt} corrupt files, {again}", flush=True)  # noqa: T201
+    again_text = f"at most {worst / 1e6:.2f} MB downloaded twice after a kill (a chunk is {CHUNK_BYTES / 1e6:.2f} MB)"
+    print(f"kills: {killed} in {pulls} pulls, {corrupt} corrupt files, {again_text}", flush=True)  # noqa: T201
 
 
 def drop(hub: Hub, times: int, size_bytes: int) -> None:

@@ -147,7 +147,7 @@ def list_artifacts() -> list[Artifact]:
 
 
 def find_artifact(reference: str) -> Artifact:
-    """An artifact by id, by the unique beginning of one, or by the path of its folder or of any GGUF file or folder.
+    """An artifact by id, by the unique beginning of one, or by the path of any model that a framework runs as it is.
 
     Raises InputError with the nearest ids.
     """
@@ -168,18 +168,21 @@ def find_artifact(reference: str) -> Artifact:
 
 
 def find_runnable(reference: str) -> Artifact:
-    """What a chat can be held with: an artifact, or a GGUF by any name that a model has. Raises InputError."""
+    """What a chat can be held with: an artifact, or a model in a form that a framework runs, by any of its names.
+
+    Raises InputError.
+    """
     try:
         return find_artifact(reference)
     except InputError as unknown:
-        from engine.models import find_model
+        from engine.models import find_model, is_reference
 
         try:
             card = find_model(reference)
-        except InputError:
-            raise unknown from None
+        except InputError as told:
+            raise told if is_reference(reference) else unknown from None
     name = printable(reference[:200], keep="")
-    if card.format != "gguf":
+    if not card.framework:
         raise InputError(
             f"{card.name} cannot be chatted with as it is.",
             "Its weights are in the form that conversions begin with.",
@@ -300,25 +303,25 @@ def _inside(path: str) -> bool:
 
 
 def _outside(path: Path) -> Artifact:
-    """A GGUF file or folder that Edgewise did not publish, as an artifact without history."""
-    from engine.models.local import read_card, weight_files
+    """A model that Edgewise did not publish and a framework runs as it is, as an artifact without history."""
+    from engine.models.local import read_card, run_files
 
     card = read_card(path)
-    if card.format != "gguf":
+    if not card.framework:
         raise InputError(
             f"{printable(path.name)} is a model, not an artifact.",
             "Its weights are not converted yet.",
             "Convert it first.",
         )
-    files = weight_files(Path(card.path))
+    files = run_files(card)
     matrices = [group for group in card.weights if group.role != "vector"] or list(card.weights)
     manifest = Manifest(
         name=card.name,
-        framework="llamacpp",
+        framework=card.framework,
         precision=max(matrices, key=lambda group: group.parameters).type,
-        id=printable(path.name, keep=""),
+        id=printable(path.name, keep="") if path.is_file() else slug(card.name),
         created_at=files[0].stat().st_mtime,
-        size_bytes=card.size_bytes,
+        size_bytes=sum(file.stat().st_size for file in files),
         files=tuple(FileRecord(file.name, file.stat().st_size) for file in files),
         source={"model": card.name, "path": card.path},
     )

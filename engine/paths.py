@@ -13,6 +13,11 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 MOVED_TO, MOVED_FROM = "moved-to", "moved-from"
 
 
+def expanded(path: str) -> Path:
+    """The absolute path that a person means, with ~ and variables in it."""
+    return Path(os.path.abspath(os.path.expanduser(os.path.expandvars(path))))
+
+
 def named_dir() -> Path:
     """The data folder as it is named, wherever it was moved to since."""
     if given := os.environ.get("EDGEWISE_DATA"):

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct, field
 
-from engine.errors import ResourceError
-from engine.paths import data_dir
+from engine.errors import InputError, ResourceError
+from engine.paths import data_dir, expanded
 
 
 class Settings(Struct):
@@ -68,18 +69,49 @@ def model_folders() -> list[str]:
         return []
 
 
+def change_model_folders(add: Iterable[str], remove: Iterable[str]) -> str:
+    """Add folders to those in the settings and take others out; returns a notice like `load_settings`.
+
+    Raises InputError, with nothing changed, for a folder that is not there or not in the settings.
+    """
+    settings, notice = load_settings()
+    kept = {expanded(name): name for name in settings.model_folders}
+    for path in map(expanded, add):
+        if not os.path.isdir(path):
+            why = "It is a file." if os.path.lexists(path) else "There is nothing at this path."
+            raise InputError(f"{path} is not a folder.", why, "Give a folder that models lie in.")
+        kept.setdefault(path, str(path))
+    for path in map(expanded, remove):
+        if path not in kept:
+            why = f"Added are {', '.join(map(str, kept))}." if kept else "No folder was added."
+            remedy = "Those that EDGEWISE_MODELS names are taken out of that variable."
+            raise InputError(f"{path} is none of the folders that were added.", why, remedy)
+        del kept[path]
+    if (folders := list(kept.values())) != settings.model_folders:
+        settings.model_folders = folders
+        save_settings(settings)
+    return notice
+
+
 class _ModelFolders(Struct):
     model_folders: list[str] = field(default_factory=list)
 
 
 def save_settings(settings: Settings) -> None:
-    """Write the settings in one atomic step; raises ResourceError when the data folder cannot be written."""
+    """Write the settings in one atomic step.
+
+    Raises ResourceError when the data folder cannot be written, and InputError for a path that cannot be written down.
+    """
     path = settings_path()
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(settings)) + b"\n")
         partial.replace(path)
+    except UnicodeEncodeError as error:
+        raise InputError(
+            "The settings could not be saved.", "A file name in them is no UTF-8.", "Rename the file or its folder."
+        ) from error
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()

@@ -16,7 +16,7 @@ from textual.command import CommandInput, CommandPalette
 from textual.screen import Screen
 
 from engine.errors import EdgewiseError, UsageError
-from engine.settings import load_settings, save_settings
+from engine.settings import load_settings, model_folders, save_settings
 from tui.leaving import farewell, leave_on_signals
 from tui.screens.welcome import WelcomeScreen
 from tui.themes import THEMES, choose_theme
@@ -105,6 +105,8 @@ class EdgewiseApp(App[int]):
     async def _save(self) -> None:
         def save() -> None:
             with self._saving:
+                # The command line may have changed these meanwhile; no screen does.
+                self.settings.model_folders = model_folders()
                 save_settings(self.settings)
 
         try:

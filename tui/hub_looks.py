@@ -5,22 +5,24 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
-from engine.advice.verdicts import AS_IT_IS, Verdict
+from engine.advice.verdicts import Verdict
 from engine.errors import InputError
 from engine.models import ModelCard, Reference, Repository, look_up, remote_card
 from engine.models.cards import precision_of
-from engine.models.hub.selection import gguf_parts, is_gguf
+from engine.models.estimating import name_words
+from engine.models.forms import GGUF, RUN_BY, made_folders
+from engine.models.hub.selection import located, model_place, needed_files
 from engine.settings import Settings
 from tui.advisor import Advisor
 
 USUAL = "Q4_K_M"
 
 
-class GgufChoice(Struct, frozen=True):
-    """One of several GGUF models in a repository."""
+class ModelChoice(Struct, frozen=True):
+    """One of several models in a repository."""
 
     file: str
-    """Its name, of a split one that of the first part."""
+    """A GGUF's name, of a split one that of the first part; or the folder of another."""
     precision: str
     """What it is called after; "" where its name says none."""
     size_bytes: int
@@ -29,13 +31,13 @@ class GgufChoice(Struct, frozen=True):
 
 
 class Look(Struct, frozen=True):
-    """What was seen. Where there are several GGUF models, `card` and `verdict` are those of `choices`' recommended."""
+    """What was seen. Where there are several models, `card` and `verdict` are those of `choices`' recommended."""
 
     repository: Repository
     reference: Reference
     card: ModelCard
     verdict: Verdict
-    choices: tuple[GgufChoice, ...] = ()
+    choices: tuple[ModelChoice, ...] = ()
 
 
 class Looker:
@@ -48,15 +50,13 @@ class Looker:
     def look(self, reference: Reference) -> Look:
         """Two requests, or three. Raises InputError and ResourceError."""
         repository = look_up(reference)
-        if reference.file or not is_gguf(repository, reference):
-            return self._one(repository, reference)
-        models = gguf_models(repository)
+        models = {} if reference.file else models_in(repository)
         if len(models) < 2:
             return self._one(repository, reference)
         return self._one_of(repository, reference, models)
 
     def choose(self, look: Look, file: str) -> Look:
-        """The look at another of the GGUF models. Raises InputError and ResourceError."""
+        """The look at another of the models. Raises InputError and ResourceError."""
         return self._one(look.repository, msgspec.structs.replace(look.reference, file=file))
 
     def _one(self, repository: Repository, reference: Reference) -> Look:
@@ -65,12 +65,12 @@ class Looker:
 
     def _one_of(self, repository: Repository, reference: Reference, models: dict[str, int]) -> Look:
         """The card of one, from which those of the others differ in their size."""
-        usual = next((file for file in models if precision_of(file) == USUAL), next(iter(models)))
+        usual = min(models, key=lambda file: (precision_of(file) != USUAL, "cpu" not in name_words(file)))
         reference = msgspec.structs.replace(reference, file=usual)
         card = remote_card(repository, reference)
-        wanted = self._advisor.recommend(self._answers, card, AS_IT_IS).precision
+        wanted = self._advisor.recommend(self._answers, card, RUN_BY[GGUF]).precision
         choices = [
-            GgufChoice(file, precision_of(file), size_bytes, self._fits(card, size_bytes))
+            ModelChoice(file, precision_of(file), size_bytes, self._fits(card, size_bytes))
             for file, size_bytes in models.items()
         ]
         fitting = [choice for choice in choices if choice.fits] or choices[:1]
@@ -88,15 +88,20 @@ class Looker:
         return verdict.fits and not verdict.precision
 
 
-def gguf_models(repository: Repository) -> dict[str, int]:
-    """File (of a split one the first part) and size in bytes of each GGUF model, the smallest first."""
+def models_in(repository: Repository) -> dict[str, int]:
+    """File (of a split one the first part) or folder, and size in bytes, of each of several models, smallest first."""
+    whole, names = Reference(repository.id), [file.name for file in repository.files]
+    try:
+        gguf = located(repository, whole).form == GGUF
+        named = [name for name in names if name.endswith(".gguf")] if gguf else []
+    except InputError:  # several folders
+        named = [one.folder for one in made_folders(names)]
     found = {}
-    for file in repository.files:
-        if not file.name.endswith(".gguf"):
-            continue
+    for name in named:
+        reference = msgspec.structs.replace(whole, file=name)
         try:
-            parts = gguf_parts(repository, Reference(repository.id, "", file.name))
+            files = needed_files(repository, reference)
+            found[model_place(repository, reference)] = sum(file.size_bytes for file in files)
         except InputError:  # no model, or not all of one
             continue
-        found[parts[0].name] = sum(part.size_bytes for part in parts)
     return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))

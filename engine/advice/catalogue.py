@@ -4,14 +4,16 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from engine.advice.constants import ConversionModel, DecodeModel, Files, MemoryModel
 from engine.advice.datafile import ASSETS, DataFile, reference
 from engine.advice.tree import FRAMEWORKS
+from engine.hardware.facts import INSTRUCTION_SETS
 from engine.models.card import ModelCard
 
 FACTS = ("os", "architecture", "cpu_vendor", "accelerator", "api", "board")
 """What a rule may ask of the target, beside the answers to the tree's questions."""
 
-ROLES = ("attention_v", "attention_output", "ffn_down")
+ROLES = ("attention_v", "attention_qk", "attention_output", "ffn_down")
 
 Condition = str | tuple[str, ...]
 
@@ -68,36 +70,29 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     reason_against: str = field(default="", name="against")
 
 
-class MemoryModel(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a framework's memory while chatting is estimated; see the formula in frameworks.toml."""
-
-    weights: float
-    process_bytes: int
-    basis: str
-    vocabulary_entry_bytes: int = 0
-    batch: int = 0
-
-
-class DecodeModel(Struct, frozen=True, forbid_unknown_fields=True):
-    """The part of a token's time that does not depend on the bytes read; see the formula in frameworks.toml."""
-
-    layer_s: float
-    vocabulary_entry_s: float
-    basis: str
-
-
 class WeightType(Struct, frozen=True, forbid_unknown_fields=True):
-    """A storage type: `block` weights take `bytes`; `fallback` where a row is not a multiple of the block."""
+    """A storage type: `block` weights take `bytes`, and a row `row_bytes` more.
+
+    `fallback` is the type of a matrix whose rows are not a multiple of the block.
+    """
 
     block: int
-    bytes: int
-    efficiency: float
+    bytes: float
+    row_bytes: float = 0.0
+    memory: dict[str, float] = field(default_factory=dict)
+    """Bytes of a block once loaded, pages of the file included, by the first instruction set that the processor has.
+
+    `any` is for every other processor; where that is missing, they hold what the file has.
+    """
+    lookup: float | None = None
+    """Share of the file's bytes that is in memory of embeddings that are not the output, too; None: as of a matrix."""
+    efficiency: float = 0.0
+    """Share of the memory bandwidth that decoding reaches; 0 is unknown."""
     fallback: str = ""
 
-    @property
-    def bits(self) -> float:
-        """Bits per weight."""
-        return 8 * self.bytes / self.block
+    def size_bytes(self, parameters: float, row_width: int) -> float:
+        """Bytes of a matrix, or of part of one."""
+        return parameters * (self.bytes / self.block + self.row_bytes / row_width)
 
 
 class MixRule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,7 +105,7 @@ class MixRule(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Precision(Struct, frozen=True, forbid_unknown_fields=True):
-    """A precision: a base type with a mix (llama.cpp), mean bits per weight, or the source's own types kept."""
+    """A precision: a base type with exceptions, or the source's own types kept."""
 
     framework: str
     title: str
@@ -122,11 +117,15 @@ class Precision(Struct, frozen=True, forbid_unknown_fields=True):
     quality_source: str = ""
     base: str = ""
     output: str = ""
+    """Of the output matrix, and of embeddings that are the output matrix, too."""
+    embedding: str = ""
+    """Of the embeddings, where it is another than the rules for the others give."""
+    from_gguf: str = ""
+    """The base type where the source is a GGUF, if that is another."""
+    vector: str = "F32"
     mix: tuple[MixRule, ...] = ()
-    bits: float = 0.0
-    embedding_bits: float = 0.0
-    output_bits: float = 0.0
     untied: bool = False
+    """Embeddings that are the output matrix are stored twice."""
     keeps: tuple[str, ...] = ()
     """The GGUF types that are kept as they are, for a precision that quantizes nothing."""
 
@@ -146,7 +145,9 @@ class Catalogue(Struct, frozen=True):
     orders: dict[str, tuple[str, ...]]
     weights: Weights
     rules: tuple[Rule, ...]
+    files: dict[str, Files]
     memory: dict[str, MemoryModel]
+    conversion: dict[str, ConversionModel]
     decode: dict[str, DecodeModel]
     bandwidth: dict[str, float]
     types: dict[str, WeightType]
@@ -161,7 +162,10 @@ class Catalogue(Struct, frozen=True):
 def load_catalogue(folder: Path = ASSETS) -> Catalogue:
     """Read and check both files. Raises InputError naming file, line and entry."""
     about, sizes = DataFile(folder / "frameworks.toml"), DataFile(folder / "precisions.toml")
-    about.only("frameworks", "rows", "platforms", "orders", "weights", "rules", "memory", "decode", "bandwidth")
+    about.only(
+        "frameworks", "rows", "platforms", "orders", "weights", "rules", "files", "memory", "conversion", "decode",
+        "bandwidth",
+    )  # fmt: skip
     sizes.only("types", "precisions", "choice")
     rules = about.data.get("rules", [])
     if not isinstance(rules, list):
@@ -173,7 +177,9 @@ def load_catalogue(folder: Path = ASSETS) -> Catalogue:
         orders=about.section("orders", tuple[str, ...]),
         weights=about.record(Weights, about.data.get("weights", {}), "weights"),
         rules=tuple(about.record(Rule, rule, "rules", str(index)) for index, rule in enumerate(rules)),
+        files=about.section("files", Files),
         memory=about.section("memory", MemoryModel),
+        conversion=about.section("conversion", ConversionModel),
         decode=about.section("decode", DecodeModel, optional=True),
         bandwidth=about.section("bandwidth", float, optional=True),
         types=sizes.section("types", WeightType),
@@ -187,8 +193,8 @@ def load_catalogue(folder: Path = ASSETS) -> Catalogue:
 
 def _check_frameworks(file: DataFile, catalogue: Catalogue) -> None:
     for name in FRAMEWORKS:
-        for section, entries in (("frameworks", catalogue.frameworks), ("memory", catalogue.memory)):
-            if name not in entries:
+        for section in ("frameworks", "files", "memory"):
+            if name not in getattr(catalogue, section):
                 file.fail(f"[{section}.{name}] is missing", section)
     for name, entry in catalogue.frameworks.items():
         reference(file, name, FRAMEWORKS, "framework", "frameworks", name)
@@ -217,21 +223,25 @@ def _check_precisions(file: DataFile, catalogue: Catalogue) -> None:
     for name in ("F16", "Q8_0", "F32"):
         reference(file, name, catalogue.types, "type (the rules need it)", "types")
     for name, kind in catalogue.types.items():
-        if kind.block < 1 or kind.bytes < 1 or not 0 < kind.efficiency <= 1:
+        if kind.block < 1 or kind.bytes <= 0 or kind.row_bytes < 0 or not 0 <= kind.efficiency <= 1:
             file.fail("block and bytes must be positive, efficiency between 0 and 1", "types", name)
+        for instructions in kind.memory:
+            reference(file, instructions, (*INSTRUCTION_SETS, "any"), "instruction set", "types", name, "memory")
         if kind.fallback:
             reference(file, kind.fallback, catalogue.types, "type", "types", name, "fallback")
     for name, entry in catalogue.precisions.items():
         place = ("precisions", name)
         reference(file, entry.framework, FRAMEWORKS, "framework", *place, "framework")
         if not entry.base:
-            if entry.bits <= 0 and not entry.keeps:
-                file.fail("it needs a base type, bits, or the types it keeps", *place)
+            if not entry.keeps:
+                file.fail("it needs a base type, or the types it keeps", *place)
             for kept in entry.keeps:
                 reference(file, kept, catalogue.types, "type", *place, "keeps")
             continue
-        reference(file, entry.base, catalogue.types, "type", *place, "base")
-        reference(file, entry.output, catalogue.types, "type", *place, "output")
+        named = {"base": entry.base, "output": entry.output, "vector": entry.vector}
+        optional = {"embedding": entry.embedding, "from_gguf": entry.from_gguf}
+        for part, kind_name in named.items() | {(key, value) for key, value in optional.items() if value}:
+            reference(file, kind_name, catalogue.types, "type", *place, part)
         for rule in entry.mix:
             reference(file, rule.type, catalogue.types, "type", *place, "mix")
             reference(file, rule.role, ROLES, "role", *place, "mix")

@@ -5,8 +5,9 @@ from functools import cache
 from msgspec import Struct, structs
 
 from engine.advice.catalogue import Catalogue
-from engine.advice.forecasting import Room, forecast, measure_room
+from engine.advice.forecasting import forecast
 from engine.advice.records import PrecisionForecast, Route
+from engine.advice.room import Room, measure_room
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 from engine.text import human_bytes
@@ -161,10 +162,11 @@ def _routes(
     if smallest is not None:
         if poor := [row for row in least if row.fits and row not in good]:
             routes.append(Route(f"A lower precision: {poor[0].title}", f"It fits, but is {poor[0].quality_words}."))
-        model, bits = catalogue.memory[framework], smallest.bits_per_weight.value
-        space = (room.largest_bytes or 0) - model.process_bytes
-        if bits and space > 0:
-            billions = 0.8 * space / model.weights * 8 / bits / 1e9
+        process_bytes = catalogue.memory[framework].process_bytes
+        space = (room.largest_bytes or 0) - process_bytes
+        if space > 0:
+            growing = (smallest.memory_bytes.value or 0) - process_bytes
+            billions = 0.8 * space / growing * card.parameters / 1e9
             size = f"About {billions:.2g} billion parameters would fit at {smallest.title}."
         else:
             size = "Even a very small one may not fit into the memory that is left."

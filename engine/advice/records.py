@@ -3,6 +3,7 @@
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 
 class Answer(Struct, frozen=True):
@@ -38,11 +39,22 @@ class Ranked(Struct, frozen=True):
 
 
 class Estimate(Struct, frozen=True):
-    """A number with its basis. `value` None is unknown; `measured` is True only for a measurement of this machine."""
+    """A number with its basis. `value` None is unknown; `measured` is True only for a measurement of this machine.
+
+    Predictions of this kind were seen to lie between `low` and `high`; None where that was not looked into.
+    """
 
     value: float | None = None
     basis: str = ""
     measured: bool = False
+    low: float | None = None
+    high: float | None = None
+
+    def within(self, error: float) -> "Estimate":
+        """The same with its range: `error` is the share by which such predictions were seen to miss."""
+        if self.value is None:
+            return self
+        return replace(self, low=self.value / (1 + error), high=self.value / (1 - error))
 
 
 class PrecisionForecast(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The size of a model at another precision, tensor group by tensor group, by llama.cpp's own rules.
+"""The size of a model at another precision, tensor group by tensor group, by each framework's own rules.
 
 Exact for dense models with K, Q and V apart; within 2 % for the others, whose few exceptions (fused attention,
 eight experts, 70B) are left out.
@@ -8,37 +8,42 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.advice.catalogue import Catalogue, MixRule, Precision
 from engine.models.card import ModelCard, WeightGroup
 
-HEADER_BYTES_PER_TOKEN = 40
-"""Header of a GGUF file per vocabulary entry, where there is no such file yet (36 for SmolLM2's 49,152)."""
-
 
 class Part(Struct, frozen=True):
-    """Weights that get one type: which role they play, how many bytes they take, and how many tensors fell back."""
+    """Weights that get one type: which role they play, how many there are, and what they take."""
 
     role: str
     type: str
+    parameters: float
     size_bytes: float
     efficiency: float = 0.0
     """Share of the memory bandwidth that decoding reaches; 0 is unknown."""
     fallback_tensors: int = 0
+    """How many had to take another type than the rules give."""
 
 
 class SizeForecast(Struct, frozen=True):
-    """A model at one precision: its parts, and the bytes of its file's header and vocabulary."""
+    """A model at one precision: its parts, and the bytes of all else in its files: headers, graph, tokenizer."""
 
     parts: tuple[Part, ...]
-    header_bytes: int
+    other_bytes: int
     tied: bool
     """Embeddings and output are one matrix."""
 
     @property
+    def weights_bytes(self) -> int:
+        """Size of the weights."""
+        return round(sum(part.size_bytes for part in self.parts))
+
+    @property
     def size_bytes(self) -> int:
-        """Size of the whole file."""
-        return round(sum(part.size_bytes for part in self.parts)) + self.header_bytes
+        """Size of all files."""
+        return self.weights_bytes + self.other_bytes
 
     @property
     def fallback_tensors(self) -> int:
@@ -48,54 +53,65 @@ class SizeForecast(Struct, frozen=True):
 
 def forecast_size(catalogue: Catalogue, precision: Precision, card: ModelCard) -> SizeForecast:
     """The model's size at `precision`."""
+    if card.format == "gguf" and precision.from_gguf:
+        precision = replace(precision, base=precision.from_gguf, output=precision.from_gguf)
     tied = not any(group.role == "output" for group in card.weights) and not precision.untied
-    split = _split_by_rules if precision.base else _split_by_bits
-    parts = tuple(part for group in card.weights for part in split(catalogue, precision, card, group, tied))
-    return SizeForecast(parts, _header_bytes(card), tied)
+    parts = tuple(part for group in card.weights for part in _split(catalogue, precision, card, group, tied))
+    return SizeForecast(parts, _other_bytes(catalogue, precision, card), tied)
 
 
-def _header_bytes(card: ModelCard) -> int:
-    if card.format == "gguf":
+def size_as_it_is(catalogue: Catalogue, card: ModelCard) -> SizeForecast:
+    """The parts of a GGUF's own weights."""
+    parts = tuple(_kept(catalogue, group) for group in card.weights)
+    other = max(0, card.size_bytes - sum(group.size_bytes for group in card.weights))
+    return SizeForecast(parts, other, not any(group.role == "output" for group in card.weights))
+
+
+def _other_bytes(catalogue: Catalogue, precision: Precision, card: ModelCard) -> int:
+    if card.format == "gguf" and precision.framework == "llamacpp":
         return max(0, card.size_bytes - sum(group.size_bytes for group in card.weights))
-    return HEADER_BYTES_PER_TOKEN * (card.vocabulary or 0)
+    files = catalogue.files[precision.framework]
+    rotary = 4 * (card.head_width or 0) * (card.context_length or 0) if files.rotary else 0
+    return files.layer_bytes * (card.layers or 0) + files.vocabulary_entry_bytes * (card.vocabulary or 0) + rotary
 
 
-def _split_by_bits(
+def _split(
     catalogue: Catalogue, precision: Precision, card: ModelCard, group: WeightGroup, tied: bool
 ) -> Iterator[Part]:
-    if group.role == "vector":
-        yield _vector(catalogue, card, group)
-        return
+    """The types that the tensors of a group get; for llama.cpp what llama-quant.cpp's llama_tensor_get_type gives."""
     if precision.keeps:
-        yield Part(group.role, precision.title, float(group.size_bytes))
-        return
-    bits = precision.bits
-    if group.role == "embedding":
-        bits = precision.embedding_bits or bits
+        yield _kept(catalogue, group)
+    elif group.role == "vector":
+        yield _vector(catalogue, precision, card, group)
     elif group.role == "output":
-        bits = precision.output_bits or bits
-    yield Part(group.role, precision.title, group.parameters * bits / 8)
-    has_output = any(other.role == "output" for other in card.weights)
-    if group.role == "embedding" and precision.untied and not has_output:
-        yield Part("output", precision.title, group.parameters * (precision.output_bits or precision.bits) / 8)
-
-
-def _split_by_rules(
-    catalogue: Catalogue, precision: Precision, card: ModelCard, group: WeightGroup, tied: bool
-) -> Iterator[Part]:
-    """The types that llama-quant.cpp's llama_tensor_get_type gives the tensors of a group."""
-    if group.role == "vector":
-        yield _vector(catalogue, card, group)
-    elif group.role == "output" or (group.role == "embedding" and tied):
-        base = catalogue.types[precision.base]
-        divides = group.row_width % base.block == 0
-        yield _part(catalogue, group, precision.output if divides else "Q8_0")
+        yield _output(catalogue, precision, group)
+    elif group.role == "embedding":
+        yield from _embeddings(catalogue, precision, card, group, tied)
     elif group.role == "attention_other":
         output = _attention_output_share(card, group)
         yield from _mixed(catalogue, precision, card, group, "attention_output", output)
-        yield from _mixed(catalogue, precision, card, group, "", 1.0 - output)
+        yield from _mixed(catalogue, precision, card, group, "attention_qk", 1.0 - output)
     else:
         yield from _mixed(catalogue, precision, card, group, group.role, 1.0)
+
+
+def _embeddings(
+    catalogue: Catalogue, precision: Precision, card: ModelCard, group: WeightGroup, tied: bool
+) -> Iterator[Part]:
+    if precision.embedding:
+        yield _part(catalogue, group, precision.embedding)
+    elif tied:
+        yield _output(catalogue, precision, group)
+    else:
+        yield _part(catalogue, group, precision.base)
+    if precision.untied and not any(other.role == "output" for other in card.weights):
+        yield replace(_part(catalogue, group, precision.output), role="output")
+
+
+def _output(catalogue: Catalogue, precision: Precision, group: WeightGroup) -> Part:
+    """llama.cpp asks whether the base type divides the rows, and else falls back to 8 bits."""
+    divides = group.row_width % catalogue.types[precision.base].block == 0
+    return _part(catalogue, group, precision.output if divides or precision.framework != "llamacpp" else "Q8_0")
 
 
 def _mixed(
@@ -149,19 +165,24 @@ def _attention_output_share(card: ModelCard, group: WeightGroup) -> float:
 
 
 def _part(catalogue: Catalogue, group: WeightGroup, wanted: str, share: float = 1.0) -> Part:
-    kind, fallback = wanted, False
-    if group.row_width % catalogue.types[wanted].block:
-        fallback = True
-        kind = catalogue.types[wanted].fallback or wanted
-        if group.row_width % catalogue.types[kind].block:
-            kind = "F16"
+    kind = wanted
+    while group.row_width % catalogue.types[kind].block:
+        kind = catalogue.types[kind].fallback or "F16"
     entry = catalogue.types[kind]
-    tensors = round(group.tensors * share) if fallback else 0
-    size = group.parameters * share * entry.bits / 8
-    return Part(group.role, kind, size, entry.efficiency, tensors)
+    tensors = round(group.tensors * share) if kind != wanted else 0
+    parameters = group.parameters * share
+    size = entry.size_bytes(parameters, group.row_width)
+    return Part(group.role, kind, parameters, size, entry.efficiency, tensors)
 
 
-def _vector(catalogue: Catalogue, card: ModelCard, group: WeightGroup) -> Part:
-    """One-dimensional tensors keep their type; from Hugging Face weights they become F32."""
-    size = group.size_bytes if card.format == "gguf" else 4 * group.parameters
-    return Part("vector", "F32", size, catalogue.types["F32"].efficiency)
+def _kept(catalogue: Catalogue, group: WeightGroup) -> Part:
+    kind = catalogue.types.get(group.type)
+    efficiency = kind.efficiency if kind else 0.0
+    return Part(group.role, group.type, group.parameters, float(group.size_bytes), efficiency)
+
+
+def _vector(catalogue: Catalogue, precision: Precision, card: ModelCard, group: WeightGroup) -> Part:
+    """llama.cpp keeps the type of one-dimensional tensors of a GGUF."""
+    if card.format == "gguf" and precision.framework == "llamacpp":
+        return _kept(catalogue, group)
+    return _part(catalogue, group, precision.vector)

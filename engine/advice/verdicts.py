@@ -7,16 +7,15 @@ from msgspec import Struct
 from engine.advice.answers import parse_bytes
 from engine.advice.catalogue import Catalogue
 from engine.advice.choosing import DEFAULT_CONTEXT, choose_precision
-from engine.advice.forecasting import forecast_decode, forecast_memory, measure_room
+from engine.advice.memory import forecast_memory
 from engine.advice.recommendation import recommend
 from engine.advice.records import Estimate
-from engine.advice.sizes import Part, SizeForecast
+from engine.advice.room import measure_room
+from engine.advice.sizes import size_as_it_is
+from engine.advice.speed import forecast_decode
 from engine.advice.tree import Tree
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
-
-AS_IT_IS = "llamacpp"
-"""The framework that runs a model's own file, a quantized GGUF, without converting it."""
 
 
 class Verdict(Struct, frozen=True):
@@ -76,21 +75,20 @@ def judge(
 
 
 def _as_it_is(catalogue: Catalogue, hardware: Hardware, card: ModelCard, budget_bytes: int | None) -> Verdict | None:
-    """The verdict on a quantized GGUF that fits as it is; None for any other model."""
-    if not (card.quantized and card.format == "gguf"):
+    """The verdict on a model in a form that a framework runs; None where it is to be converted.
+
+    That is so for a GGUF that is not quantized yet or does not fit as it is; other forms can only be taken as they are.
+    """
+    framework = card.framework
+    if not framework or (card.is_source and not card.quantized):
         return None
     length = min(card.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-    room = measure_room(catalogue, AS_IT_IS, hardware, budget_bytes)
-    memory, needed = forecast_memory(catalogue, AS_IT_IS, card.size_bytes, card, length)
-    if not room.fits(needed):
+    room = measure_room(catalogue, framework, hardware, budget_bytes)
+    size = size_as_it_is(catalogue, card)
+    memory = forecast_memory(catalogue, framework, size, card, length, hardware)
+    if card.is_source and not room.fits(memory.needed_bytes):
         return None
-    types = catalogue.types
     speed = Estimate(None, "unknown: how fast weights of its types are read was not measured")
-    if all(group.type in types for group in card.weights):
-        parts = tuple(
-            Part(group.role, group.type, float(group.size_bytes), types[group.type].efficiency)
-            for group in card.weights
-        )
-        tied = not any(group.role == "output" for group in card.weights)
-        speed = forecast_decode(catalogue, AS_IT_IS, SizeForecast(parts, 0, tied), hardware, card, needed, room)
-    return Verdict(True, AS_IT_IS, "", length, memory, speed)
+    if all(part.efficiency for part in size.parts):
+        speed = forecast_decode(catalogue, framework, size, hardware, card, memory.needed_bytes, room)
+    return Verdict(room.fits(memory.needed_bytes), framework, "", length, memory.estimate, speed)

@@ -13,6 +13,7 @@ from engine.errors import InputError, UsageError
 from engine.frameworks.contract import Environment
 from engine.hardware.facts import Hardware
 from engine.models import find_model
+from engine.models.forms import SAFETENSORS
 from engine.models.local import weight_files
 from engine.staging import walk
 from engine.text import printable
@@ -42,7 +43,7 @@ def _find(reference: str) -> library.Artifact | Path:
     except InputError:
         with contextlib.suppress(InputError):
             card = find_model(reference)
-            if card.format != "gguf" and Path(card.path).exists():
+            if card.format == SAFETENSORS and Path(card.path).exists():
                 return Path(card.path)
         raise
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from engine.advice.records import Answer, Plan, PrecisionForecast, Ranked, Recommendation
 from engine.cli.choice import advise
-from engine.cli.plan import estimate_text, plan_lines
+from engine.cli.plan import basis_text, estimate_text, plan_lines
 from engine.cli.table import table
 from engine.cli.terminal import Output, emit, out
 from engine.errors import EdgewiseError, UsageError
@@ -146,28 +146,29 @@ def _precisions(screen: Output, recommendation: Recommendation) -> None:
     for line in table(headers, rows, screen.columns, right=(3, 4, 5, 6)):
         screen.line(line)
     shown = next((each for each in recommendation.precisions if each.recommended), recommendation.precisions[0])
-    for title, estimate in (
-        ("size", shown.size_bytes),
-        ("memory", shown.memory_bytes),
-        ("tokens/s", shown.decode_tokens_per_s),
-        ("quality", shown.quality),
+    for title, estimate, unit in (
+        ("size", shown.size_bytes, human_bytes),
+        ("memory", shown.memory_bytes, human_bytes),
+        ("tokens/s", shown.decode_tokens_per_s, _number),
+        ("quality", shown.quality, _number),
     ):
         if estimate.basis:
-            screen.say(f"{title}: {estimate.basis}", "  ", "dim")
+            screen.say(f"{title}: {basis_text(estimate, unit)}", "  ", "dim")
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
 
 
 def _forecast(forecast: PrecisionForecast) -> tuple[str, ...]:
-    def number(value: float | None) -> str:
-        return "unknown" if value is None else f"{value:.3g}"
-
     return (
         "→" if forecast.recommended else "",
         forecast.precision,
         forecast.precision_class,
-        number(forecast.bits_per_weight.value),
+        _number(forecast.bits_per_weight.value),
         estimate_text(forecast.size_bytes, human_bytes),
         estimate_text(forecast.memory_bytes, human_bytes),
-        estimate_text(forecast.decode_tokens_per_s, number),
+        estimate_text(forecast.decode_tokens_per_s, _number),
         forecast.quality_words,
         "yes" if forecast.fits else "no",
     )

@@ -135,16 +135,23 @@ def _doctor(command: argparse.ArgumentParser) -> None:
 def _models(command: argparse.ArgumentParser) -> None:
     actions = _actions(command)
     _json(_add(actions, "list", "the models on this machine, and whether each fits it"))
+    folders = _add(actions, "folders", "the folders that models are looked for in")
+    folders.add_argument("--add", metavar="DIR", action="append", default=[], help="look in this one, too (repeatable)")
+    folders.add_argument(
+        "--remove", metavar="DIR", action="append", default=[], help="no longer look in one that was added (repeatable)"
+    )
+    _json(folders)
     show = _add(actions, "show", "a model's card, read from its headers")
     show.add_argument("model", metavar="MODEL", help=_MODEL)
     _json(show)
     search = _add(actions, "search", "search the Hugging Face hub")
     search.add_argument("words", metavar="WORDS", nargs="+", help="a part of a model's name")
     search.add_argument("--limit", metavar="N", type=_count, default=20, help="at most so many (default: 20)")
-    search.add_argument("--format", choices=("safetensors", "gguf"), help="only repositories with such weights")
+    forms = ("safetensors", "gguf", "openvino", "onnx", "mlx")
+    search.add_argument("--format", choices=forms, help="only repositories with such weights")
     _json(search)
     pull = _add(actions, "pull", "fetch a model from the hub, as a job")
-    pull.add_argument("model", metavar="MODEL", help="organisation/name, with @REVISION and :PRECISION where needed")
+    pull.add_argument("model", metavar="MODEL", help="organisation/name; where needed @REVISION, :PRECISION or :FOLDER")
     pull.add_argument("--detach", action="store_true", help="print the job's id and do not wait for it")
     _force(pull)
     _yes(pull)
@@ -173,7 +180,11 @@ def _jobs(command: argparse.ArgumentParser) -> None:
     attach.add_argument("job", metavar="JOB", nargs="?", help="its id or the beginning of it (default: the newest)")
     _json(attach, "print the job's journal as JSON lines")
     attach.set_defaults(streams=True)
-    for name, summary in (("cancel", "stop a job"), ("resume", "continue a job that ended early")):
+    for name, summary in (
+        ("pause", "stop a job for now; `resume` goes on with it"),
+        ("cancel", "stop a job"),
+        ("resume", "continue a job that ended early"),
+    ):
         action = _add(actions, name, summary)
         action.add_argument("job", metavar="JOB", help="its id or the beginning of it")
         if name == "resume":
@@ -214,7 +225,11 @@ def _space(command: argparse.ArgumentParser) -> None:
 
 
 def _chat(command: argparse.ArgumentParser) -> None:
-    command.add_argument("artifact", metavar="ARTIFACT", help="its id or the beginning of it, or a GGUF file")
+    command.add_argument(
+        "artifact",
+        metavar="ARTIFACT",
+        help="its id or the beginning of it, or a ready-made model of any name or path",
+    )
     command.add_argument("--prompt", metavar="TEXT", help="ask this, print the answer and leave")
     command.add_argument("--system", metavar="TEXT", help="the system prompt")
     command.add_argument("--temperature", metavar="T", type=float, help="0 always takes the likeliest token")
@@ -232,7 +247,7 @@ def _chat(command: argparse.ArgumentParser) -> None:
 def _bundle(command: argparse.ArgumentParser) -> None:
     command.usage = "edgewise bundle ARTIFACT... [--target FILE] [--output FILE]\n       edgewise bundle install FILE"
     command.add_argument(
-        "what", metavar="ARTIFACT", nargs="+", help="an artifact, a GGUF file or a model; or `install` and a bundle"
+        "what", metavar="ARTIFACT", nargs="+", help="an artifact or a model; or `install` and a bundle"
     )
     command.add_argument("--target", metavar="FILE", help="for the machine of this saved profile (default: this one)")
     command.add_argument("--output", metavar="FILE", help="the bundle's name")
@@ -301,12 +316,12 @@ COMMANDS = {
     "advise": ("which framework and precision suit this machine and model, and what it would cost", _advise),
     "setup": ("make or remove the environment that a framework runs in", _setup),
     "doctor": ("what is installed, what is broken, and the command that mends it", _doctor),
-    "models": ("the models that can be converted", _models),
+    "models": ("the models here and on the hub", _models),
     "convert": ("quantize a model into the library", _convert),
-    "jobs": ("long work in the background: watch, cancel, resume", _jobs),
+    "jobs": ("long work in the background: watch, pause, cancel, resume", _jobs),
     "library": ("the artifacts that were made: show, verify, remove", _library),
     "space": ("what takes space, what may go, and moving it all to another disk", _space),
-    "chat": ("talk with an artifact", _chat),
+    "chat": ("talk with an artifact, or with a ready-made model", _chat),
     "validate": ("measure an artifact beside its source, judge it by gates, and certify it", _validate),
     "sweep": ("make, measure and compare many candidates of one model, and choose", _sweep),
     "bench": ("measure how fast artifacts are on this machine, and what they take", _bench),

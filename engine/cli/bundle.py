@@ -82,5 +82,5 @@ def _forget_earlier(plan: Plan) -> None:
 
     for view in jobs.list_jobs():
         same = (view.plan.title, view.plan.model) == (plan.title, plan.model)
-        if same and view.status in ("failed", "cancelled", "interrupted"):
+        if same and view.ended_early:
             jobs.remove(view.id)

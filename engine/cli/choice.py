@@ -24,9 +24,15 @@ def advise(
     context_length: int | None = None,
     framework: str | None = None,
 ) -> Recommendation:
-    """Ask the tree and the catalogue that come with Edgewise; `framework` is the one to go on with, if there is one."""
+    """Ask the tree and the catalogue that come with Edgewise; `framework` is the one to go on with, if there is one.
+
+    Raises InputError for a model that is made already.
+    """
     from engine.advice import load_catalogue, load_tree, recommend
-    from engine.frameworks.support import refusals
+    from engine.frameworks.support import refusals, require_source
+
+    if card:
+        require_source(card)
 
     return recommend(
         load_tree(),

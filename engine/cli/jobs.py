@@ -1,4 +1,4 @@
-"""`edgewise jobs`: long work seen from outside, watched, stopped, continued and forgotten."""
+"""`edgewise jobs`: long work seen from outside, watched, paused, stopped, continued and forgotten."""
 
 import time
 from argparse import Namespace
@@ -18,6 +18,7 @@ def run(options: Namespace) -> int:
     actions: dict[str, Callable[[Namespace], int]] = {
         "list": _list,
         "attach": _attach,
+        "pause": _pause,
         "cancel": _cancel,
         "resume": _resume,
         "remove": _remove,
@@ -45,6 +46,17 @@ def _attach(options: Namespace) -> int:
         _emit_events(journal)
         return 0
     return _ended_well(watch(job_id, "detach"))
+
+
+def _pause(options: Namespace) -> int:
+    view = jobs.pause(jobs.find_job(options.job))
+    if options.json:
+        emit(_summary(view))
+        return 0
+    out().line(f"{view.id} is {view.status}.")
+    if view.ended_early:
+        err().say(f"Go on with it: `edgewise jobs resume {view.id}`")
+    return 0
 
 
 def _cancel(options: Namespace) -> int:
@@ -90,7 +102,7 @@ def _newest() -> str:
     views = jobs.list_jobs()
     if not views:
         raise InputError("There are no jobs.", "", "`edgewise convert` and `edgewise setup` start some.")
-    return next((view.id for view in views if view.status in ("queued", "running")), views[0].id)
+    return next((view.id for view in views if view.under_way), views[0].id)
 
 
 def _ended_well(view: JobView) -> int:

@@ -1,5 +1,6 @@
 """`edgewise models`: what can be converted, and a model's card."""
 
+import os
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 
@@ -16,8 +17,10 @@ _SIGNS = {True: "✓", False: "✗", None: "?"}
 
 
 def run(options: Namespace) -> int:
-    """List the models at hand, show one, search the hub, or fetch from it."""
-    return {"list": _list, "show": _show, "search": _search, "pull": _pull}[options.action](options)
+    """List the models at hand and their folders, show one, search the hub, or fetch from it."""
+    return {"list": _list, "folders": _folders, "show": _show, "search": _search, "pull": _pull}[options.action](
+        options
+    )
 
 
 def _list(options: Namespace) -> int:
@@ -51,7 +54,7 @@ def _judge() -> Callable[[ModelCard], Verdict]:
 def _row(card: ModelCard, verdict: Verdict) -> tuple[str, ...]:
     return (
         card.name,
-        human_count(card.parameters),
+        ("≈" if card.estimated else "") + human_count(card.parameters),
         human_bytes(card.size_bytes),
         verdict.words,
         estimate_text(verdict.memory_bytes, human_bytes),
@@ -71,6 +74,29 @@ def _plain(verdict: Verdict) -> dict[str, object]:
     import msgspec
 
     return {"words": verdict.words, **msgspec.to_builtins(verdict)}
+
+
+def _folders(options: Namespace) -> int:
+    """The folders that models are looked for in, after the changes asked for."""
+    from engine.models import list_folders
+    from engine.settings import change_model_folders
+
+    if (options.add or options.remove) and (notice := change_model_folders(options.add, options.remove)):
+        err().say(notice, style="yellow")
+    folders = [(folder, os.path.isdir(folder.path)) for folder in list_folders()]
+    if options.json:
+        import msgspec
+
+        emit([{**msgspec.structs.asdict(folder), "exists": exists} for folder, exists in folders])
+        return 0
+    screen = out()
+    rows = []
+    for folder, exists in folders:
+        named = f" ({folder.named_by})" if folder.named_by else ""
+        rows.append((str(folder.path), folder.origin + named + ("" if exists else ", which is not there")))
+    for line in table(("Folder", "From"), rows, screen.columns):
+        screen.line(line)
+    return 0
 
 
 def _show(options: Namespace) -> int:

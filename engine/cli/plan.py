@@ -32,6 +32,13 @@ def estimate_text(estimate: Estimate, unit: Callable[[float | None], str]) -> st
     return unit(estimate.value) if estimate.measured else f"≈{unit(estimate.value)}"
 
 
+def basis_text(estimate: Estimate, unit: Callable[[float | None], str]) -> str:
+    """What an estimate is based on, with its range where there is one."""
+    if estimate.low is None or estimate.high is None:
+        return estimate.basis
+    return f"{unit(estimate.low)} to {unit(estimate.high)}: {estimate.basis}"
+
+
 _PARTS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("download_bytes", "download", human_bytes),
     ("disk_bytes", "disk", human_bytes),

@@ -21,7 +21,6 @@ from engine.work import jobs
 from engine.work.journal import JobView
 from engine.work.protocol import Note
 
-ENDINGS = ("done", "failed", "cancelled", "interrupted")
 PLAIN_INTERVAL_S = 5.0
 POLL_INTERVAL_S = 0.1
 LOG_TAIL = 8
@@ -83,7 +82,7 @@ def watch(
             started = view.attempt > since_attempt or time.monotonic() > patience_ends
             if started:
                 tell(view)
-            if started and view.status in ENDINGS:
+            if started and not view.under_way:
                 break
             if interrupts.count:
                 screen.clear()
@@ -107,19 +106,22 @@ def _interrupt(job_id: str, on_interrupt: OnInterrupt, screen: Output) -> None:
 
 def ended(view: JobView) -> JobView:
     """The view of a job that is done; raises what it ended with otherwise."""
+    again = f"`edgewise jobs resume {view.id}` goes on where it stopped."
     if view.status == "failed":
         _show_log(view)
-        raise EdgewiseError.from_dict(view.error or {"what": f"The job {view.id} failed and left no reason."})
+        error = EdgewiseError.from_dict(view.error or {"what": f"The job {view.id} failed and left no reason."})
+        error.remedy = f"{error.remedy} {again}".strip()
+        raise error
     if view.status == "cancelled":
-        raise Cancelled(
-            f"The job {view.id} was cancelled.", remedy=f"`edgewise jobs resume {view.id}` goes on where it stopped."
-        )
+        raise Cancelled(f"The job {view.id} was cancelled.", remedy=again)
+    if view.status == "paused":
+        raise Cancelled(f"The job {view.id} is paused.", remedy=f"`edgewise jobs resume {view.id}` goes on with it.")
     if view.status == "interrupted":
         _show_log(view)
         raise WorkerError(
             f"The job {view.id} ended without a word.",
             "Its process was killed, or the machine went down.",
-            f"`edgewise jobs resume {view.id}` goes on where it stopped.",
+            again,
         )
     return view
 

@@ -22,10 +22,11 @@ from engine.errors import InputError, ResourceError
 from engine.frameworks.contract import Model, Report
 from engine.frameworks.proving import Load
 from engine.frameworks.scoring import log_softmax
+from engine.measure.evaluation import REMEDY, read_evaluation
 from engine.measure.records import Answered, Benchmark, Mean, Quality, surely_lighter
 from engine.paths import room
 from engine.text import human_bytes
-from engine.texts import OURS, read_text
+from engine.texts import OURS
 from engine.work.protocol import ChatMessage, Completion, GenerateOptions, LoadOptions
 
 WINDOW = 256
@@ -42,7 +43,6 @@ SURE = 3.0
 """Standard errors by which two candidates must differ to be told apart for good."""
 ALIKE = 0.98
 """Share of the tokens on which two tokenizers must agree to be taken for the same."""
-REMEDY = "Name a UTF-8 text of some hundred words that is like what the model will read, or take “ours”."
 
 PROMPTS = (
     "What is the capital of France? Answer in one sentence.",
@@ -127,7 +127,7 @@ def compare_quality(load: Load, params: Mapping[str, Any], scratch: Path, report
 
 
 def _read(params: Mapping[str, Any]) -> tuple[str, str]:
-    text = read_text(str(params["text"]), "evaluation", REMEDY)
+    text = read_evaluation(str(params["text"]))
     return text, hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -11,12 +11,15 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from engine.advice.records import Cost, Estimate, Step
+from engine.advice.records import Cost, Step
 from engine.downloads import ByteProgress
 from engine.frameworks.architectures import Architectures
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded
+
+PROOF_CONTEXT = 1024
+"""Tokens of context with which a result is proven."""
 
 
 class Environment(Struct, frozen=True):
@@ -189,8 +192,4 @@ class Framework(Protocol):
 
     def prepare(self, environment: Environment, build: str, hardware: Hardware, report: Report) -> Prepared:
         """Build or fetch what the environment needs before its packages are installed. Runs in a step."""
-        ...
-
-    def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
-        """Memory to chat with a model that is in this framework's form already, in bytes."""
         ...

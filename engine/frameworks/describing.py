@@ -2,16 +2,21 @@
 
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from engine.advice.catalogue import Catalogue, load_catalogue
+from engine.advice.memory import forecast_memory
 from engine.advice.records import Cost, Estimate, Step
+from engine.advice.sizes import forecast_size
 from engine.errors import UsageError
 from engine.frameworks.contract import Environment, Framework, Prepared, Report
 from engine.hardware.facts import Hardware
 from engine.measure.benchmark import Limits
+from engine.models.card import ModelCard, WeightGroup
 from engine.paths import ASSETS
 
 
@@ -48,6 +53,45 @@ def known_cost(framework: str, purpose: str) -> Cost:
 def machine_words(hardware: Hardware) -> str:
     """The processor and the system, as manifests and measurements name a machine."""
     return f"{hardware.cpu.model.value or 'unknown CPU'}, {hardware.os.value or 'unknown system'}"
+
+
+@cache
+def catalogue() -> Catalogue:
+    """What is known of the precisions, read once."""
+    return load_catalogue()
+
+
+def predicted_size(card: ModelCard, precision: str) -> Estimate:
+    """Bytes of the files at `precision`."""
+    entry = catalogue().precisions[precision]
+    files = catalogue().files[entry.framework]
+    return Estimate(float(forecast_size(catalogue(), entry, card).size_bytes), files.basis).within(files.error)
+
+
+def chat_memory(
+    card: ModelCard, precision: str, context_length: int, hardware: Hardware, again: float = 0.0
+) -> Estimate:
+    """Bytes of memory to chat with the model at `precision`; `again` is how often its weights are held beside that."""
+    entry = catalogue().precisions[precision]
+    size = forecast_size(catalogue(), entry, card)
+    forecast = forecast_memory(catalogue(), entry.framework, size, card, context_length, hardware)
+    return structs.replace(forecast, weights_bytes=forecast.weights_bytes * (1 + again)).estimate
+
+
+def conversion_memory(
+    name: str, card: ModelCard, result_bytes: float = 0.0, matrix_bytes: float | None = None
+) -> Estimate:
+    """Peak bytes of a step in assets/frameworks.toml; `matrix_bytes` is what it holds of one matrix, where known."""
+    model = catalogue().conversion[name]
+    if matrix_bytes is None:
+        matrix_bytes = model.largest_bytes * max(map(matrix_parameters, card.weights), default=0.0)
+    peak = model.process_bytes + model.parameter_bytes * card.parameters + model.result * result_bytes + matrix_bytes
+    return Estimate(peak, model.basis).within(model.error)
+
+
+def matrix_parameters(group: WeightGroup) -> float:
+    """Parameters of one of the group's tensors."""
+    return group.parameters / group.tensors
 
 
 def output_name(framework: Framework, precision: str) -> str:

@@ -20,13 +20,11 @@ from engine.models import (
     snapshot_folder,
 )
 from engine.models.card import ModelCard
-from engine.models.hub.names import endpoint
-from engine.models.hub.offers import GGUF, find_offers
+from engine.models.forms import RUN_BY
+from engine.models.hub.offers import find_offers
 from engine.text import human_bytes
 
 BYTES_PER_SECOND = 5e6
-FORMS = {"llamacpp": "gguf", "openvino": "openvino", "olive": "onnx", "mlx": "mlx"}
-"""How the hub calls what each framework makes."""
 
 
 def located(card: ModelCard) -> ModelCard:
@@ -67,21 +65,18 @@ def ready_made(card: ModelCard, framework: str, precision: str) -> Iterator[str]
     """A sentence for each repository of the hub that holds already what a conversion of a hub's model would make."""
     if card.origin != "hub":
         return
-    form = FORMS[framework]
+    form = next(form for form, runner in RUN_BY.items() if runner == framework)
     try:
         offers = find_offers(card.repository, form, precision)
     except EdgewiseError:
         return  # it would have been a shortcut; the plan does not depend on it
     for offer in offers:
-        said = (
+        yield (
             f"{offer.reference} on the hub is this already ({human_bytes(offer.size_bytes)}): made by {offer.made_by}, "
             f"who does not say from which revision, and taken {offer.downloads:,} times; here the source is pinned and "
-            "the result is proven. "
+            f"the result is proven. `edgewise models pull {offer.reference}` fetches it, and `edgewise chat "
+            f"{offer.reference}` runs it."
         )
-        if form == GGUF:
-            yield f"{said}`edgewise models pull {offer.reference}` fetches it, and `edgewise chat` runs it."
-        else:
-            yield f"{said}Edgewise does not fetch this form; its page is {endpoint()}/{offer.reference}."
 
 
 def _pull_step(card: ModelCard) -> Step:

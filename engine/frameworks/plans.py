@@ -11,8 +11,16 @@ from engine.advice.records import Cost, Estimate, Plan, Step
 from engine.errors import EdgewiseError, UsageError
 from engine.frameworks import fetching, preflight
 from engine.frameworks.contract import Environment, Framework
-from engine.frameworks.describing import machine_words, measure_step, output_name, settle_wishes
+from engine.frameworks.describing import (
+    chat_memory,
+    conversion_memory,
+    machine_words,
+    measure_step,
+    output_name,
+    settle_wishes,
+)
 from engine.frameworks.environments import fingerprint, read_ready
+from engine.frameworks.support import require_source
 from engine.hardware.facts import Hardware
 from engine.measure.benchmark import Limits
 from engine.models import is_restored, packaged_card, restored_folder
@@ -32,6 +40,7 @@ def conversion_plan(
 ) -> Plan:
     """Fetch and restore if needed, environments, the framework's own steps, publish. `wishes` are options by name."""
     card = fetching.located(card)
+    require_source(card)
     settled = settle_wishes(framework, precision, wishes or {})
     fetch = fetching.fetch_steps(card)
     steps = [*fetch, *_steps(card, framework, precision, hardware, settled)]
@@ -62,7 +71,6 @@ def quickstart_plan(framework: Framework, precision: str, hardware: Hardware, pr
     known = {(step.kind, step.params.get("output")) for step in first}
     wishes = settle_wishes(framework, best, {})
     making = framework.plan(source, best, hardware, wishes)
-    memory = next(step.cost.peak_memory_bytes for step in making if step.kind == "prove")
     reference = [
         msgspec.structs.replace(step, id=f"reference_{step.id}", title=f"{step.title}, as the reference")
         for step in making
@@ -73,14 +81,22 @@ def quickstart_plan(framework: Framework, precision: str, hardware: Hardware, pr
     steps = [
         *first,
         *reference,
-        measure_step(framework, "measure_reference", title, output_name(framework, best), GLANCE, memory, **ways),
+        measure_step(
+            framework,
+            "measure_reference",
+            title,
+            output_name(framework, best),
+            GLANCE,
+            chat_memory(card, best, GLANCE.context_length, hardware),
+            **ways,
+        ),
         measure_step(
             framework,
             "measure_result",
             precision,
             output_name(framework, precision),
             GLANCE,
-            framework.load_memory(card, GLANCE.context_length),
+            chat_memory(card, precision, GLANCE.context_length, hardware),
             prompt=prompt,
             **ways,
         ),
@@ -159,7 +175,7 @@ def _source(card: ModelCard, framework: Framework) -> tuple[ModelCard, list[Step
         {"source": card.path, "output": str(folder), "tensors": card.tensors},
         Cost(
             disk_bytes=Estimate(half, "two bytes a parameter"),
-            peak_memory_bytes=Estimate(700e6 + half * 3, "weights as 32-bit numbers while they are compared"),
+            peak_memory_bytes=conversion_memory("restore", card),
             time_s=Estimate(20 + card.parameters * 2e-7, "135 million parameters took 40 s; rough"),
         ),
         present=is_restored(folder),

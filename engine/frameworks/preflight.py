@@ -37,26 +37,30 @@ def obstacles(
     found = [one for one in (unsupported(card, framework, said),) if one]
     found += _broken_source(card)
     found += missing_tools(framework, todo, hardware)
+    found += room_obstacles(card, todo, hardware, roads)
+    return tuple(found)
+
+
+def room_obstacles(
+    card: ModelCard, steps: Iterable[Step], hardware: Hardware, roads: Callable[[], str] = lambda: ""
+) -> Iterator[Obstacle]:
+    """What of disk and memory the steps take beyond what there is; `roads` names smaller ways to go."""
+    todo = [step for step in steps if not step.present]
     disk, free = disk_bytes(todo), hardware.disk.free_bytes.value
     memory, usable = peak_bytes(todo), hardware.memory.usable_bytes.value
     if free is not None and disk > free:
-        found.append(
-            Obstacle(
-                f"The disk has no room for converting {card.name}.",
-                f"The plan takes {human_bytes(disk)}; {human_bytes(free)} is free at {hardware.disk.path}.",
-                f"Free some space, or point EDGEWISE_DATA at another disk.{roads()}",
-            )
+        yield Obstacle(
+            f"The disk has no room for converting {card.name}.",
+            f"The plan takes {human_bytes(disk)}; {human_bytes(free)} is free at {hardware.disk.path}.",
+            f"Free some space, or point EDGEWISE_DATA at another disk.{roads()}",
         )
     if usable is not None and memory > usable:
         step = max(todo, key=lambda one: one.cost.peak_memory_bytes.value or 0)
-        found.append(
-            Obstacle(
-                f"Memory is not enough for converting {card.name}.",
-                f"“{step.title}” takes {human_bytes(memory)} at its peak; {human_bytes(usable)} is usable here.",
-                f"End other programs, or convert on a larger machine.{roads()}",
-            )
+        yield Obstacle(
+            f"Memory is not enough for converting {card.name}.",
+            f"“{step.title}” takes {human_bytes(memory)} at its peak; {human_bytes(usable)} is usable here.",
+            f"End other programs, or convert on a larger machine.{roads()}",
         )
-    return tuple(found)
 
 
 def missing_tools(framework: Framework, todo: Iterable[Step], hardware: Hardware) -> Iterator[Obstacle]:

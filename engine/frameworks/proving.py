@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ProofError
-from engine.frameworks.contract import Model, Report
+from engine.frameworks.contract import PROOF_CONTEXT, Model, Report
 from engine.work.protocol import ChatMessage, Completion, GenerateOptions, LoadOptions
 
 Load = Callable[[Path, LoadOptions], Model]
-PROOF_CONTEXT = 1024
 PROOF_TOKENS = 32
 
 CONVERSATIONS: tuple[tuple[ChatMessage, ...], ...] = (

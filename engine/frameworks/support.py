@@ -13,15 +13,15 @@ from msgspec import Struct
 
 from engine import frameworks
 from engine.advice.records import Obstacle
-from engine.errors import ResourceError
+from engine.errors import InputError, ResourceError
 from engine.frameworks.architectures import CLASS, Architectures
 from engine.frameworks.contract import Framework
 from engine.frameworks.environments import fingerprint, home_of, read_ready
 from engine.models.card import ModelCard
+from engine.models.forms import SOURCES, TITLES
 from engine.paths import ASSETS
 
 TABLE = ASSETS / "architectures.toml"
-FORMS = ("safetensors", "gguf")
 _HEAD = """\
 # The architectures that each framework takes, by source format: class names of config.json's `architectures`, or its
 # `model_type` and what GGUF calls an architecture. Where the framework is installed, it is asked itself.
@@ -75,6 +75,20 @@ def unsupported(card: ModelCard, framework: Framework, supports: Iterable[Suppor
     )
 
 
+def require_source(card: ModelCard) -> None:
+    """Raise InputError for a model that is made already, so that no conversion can begin with it."""
+    if card.is_source:
+        return
+    run = f"`edgewise chat {card.path}` runs it"
+    if not Path(card.path).exists():
+        run = f"`edgewise models pull {card.repository}` fetches it, and `edgewise chat` runs it"
+    raise InputError(
+        f"{card.name} is made already.",
+        f"It is a model for {TITLES[card.format]}, to be run as it is; no conversion begins with one.",
+        f"{run}. For another framework or precision, convert from the original weights.",
+    )
+
+
 def named(card: ModelCard) -> str:
     """The architecture as the model's files name it, with the class where they have one."""
     return f"{card.architecture} ({card.model_class})" if card.model_class else card.architecture
@@ -109,6 +123,10 @@ def _table() -> Table:
 
 
 def _support(card: ModelCard, framework: Framework) -> Support:
+    if not card.is_source:
+        runs = framework.name == card.framework
+        basis = f"runs {TITLES[card.format]} models as they are" if runs else f"runs no {TITLES[card.format]} models"
+        return Support(framework.name, runs, basis)
     known = ask_installed(framework, card.format)
     basis = f"{known.package}, set up here" if known else ""
     if known is None:
@@ -129,7 +147,7 @@ def write_table(as_of: str) -> None:
     """Ask every environment and write the table. Raises ResourceError where one is not set up."""
     text = _HEAD.format(as_of)
     for framework in map(frameworks.get, frameworks.names()):
-        for form in FORMS:
+        for form in SOURCES:
             known = ask_installed(framework, form)
             if known is None:
                 raise ResourceError(

@@ -99,7 +99,12 @@ class FolderTokenizer:
                 "Copy or download the model again, tokenizer.json included.",
             ) from error
         self._settings = _read_json(folder / "tokenizer_config.json")
-        self._configs = [_read_json(folder / name) for name in ("generation_config.json", "config.json")]
+        genai = _read_json(folder / "genai_config.json").get("model")
+        self._configs = [
+            _read_json(folder / "generation_config.json"),
+            genai if isinstance(genai, dict) else {},
+            _read_json(folder / "config.json"),
+        ]
         self._template = ChatTemplate(self._find_template(folder), self._special_words())
         bare = self._tokenizer.encode("", add_special_tokens=True).ids
         begin = self._token_id("bos_token")

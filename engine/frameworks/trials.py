@@ -10,29 +10,34 @@ from msgspec import Struct
 from engine.advice.records import Cost, Estimate, Obstacle, Plan, Step
 from engine.errors import EdgewiseError, InputError
 from engine.frameworks.contract import Framework
-from engine.frameworks.describing import machine_words, measure_step, measured_in, output_name
+from engine.frameworks.describing import chat_memory, machine_words, measure_step, measured_in, output_name
 from engine.frameworks.fetching import located
 from engine.frameworks.plans import conversion_plan, environment_step
+from engine.frameworks.preflight import room_obstacles
 from engine.hardware.facts import Hardware
 from engine.library import Artifact, is_published
 from engine.measure.benchmark import Limits
+from engine.measure.evaluation import read_evaluation
 from engine.models import find_model, packaged_card
 from engine.models.card import ModelCard
 from engine.models.shelf import look_at
 from engine.texts import OURS, settle_text
 
-QUALITY_S = 120.0
-STRESS_S = 30.0
 SHARED = ("environment", "fetch_packaged", "pull", "restore")
 """Kinds of steps that a plan has once, whatever it makes."""
 
 
 class Trial(Struct, frozen=True):
-    """How to measure: limits of a benchmark, and the text that quality is judged on ("ours", or a path)."""
+    """How to measure: limits of a benchmark, the text that quality is judged on ("ours", or a path), and for how long.
+
+    Seconds are budgets for the source, for each candidate, and for a run under stress.
+    """
 
     limits: Limits = Limits()
     text: str = OURS
     device: str = "auto"
+    quality_s: float = 120.0
+    stress_s: float = 30.0
 
 
 class Candidate(Struct, frozen=True):
@@ -67,7 +72,7 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
     measured alone, and what needs the source stays unproven.
     """
     about, path = artifact.manifest, str(artifact.model_path)
-    steps, warnings, obstacles = _Steps(), list[str](), tuple[Obstacle, ...]()
+    steps, warnings, obstacles = _Steps(), list[str](), list[Obstacle]()
     steps.add([_environment(framework, hardware)])
     baseline: list[str] = []
     quality: list[str] = []
@@ -77,20 +82,22 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
         card = None
         warnings.append(f"{error.what} {error.why} So speed, memory and quality cannot be compared with the source.")
     if card is not None:
-        obstacles = _add_baseline(steps, card, framework, hardware)
+        obstacles += _add_baseline(steps, card, framework, hardware)
         source = output_name(framework, framework.reference)
         title = reference_title(card, framework)
-        baseline = steps.add([_measure(framework, "measure_source", title, source, hardware, trial)])
+        best = (card, framework.reference)
+        baseline = steps.add([_measure(framework, "measure_source", title, source, hardware, trial, best)])
         reference = steps.add([_reference(framework, card, title, source, trial)])
         quality = steps.add([_quality(framework, "quality", about.id, path, reference[0], trial)])
     like = "measure_source" if baseline else ""
-    measured = steps.add([_measure(framework, "measure", about.id, path, hardware, trial, like)])
+    made_of = (card, about.precision) if card else None
+    measured = steps.add([_measure(framework, "measure", about.id, path, hardware, trial, made_of, like)])
     stress = Step(
         "stress",
         "stress",
         f"Put {about.id} under stress",
-        params={**measured_in(framework), "path": path, "name": about.id, "budget_s": STRESS_S},
-        cost=Cost(time_s=Estimate(2 * STRESS_S, "twice its budget; rough")),
+        params={**measured_in(framework), "path": path, "name": about.id, "budget_s": trial.stress_s},
+        cost=Cost(time_s=Estimate(2 * trial.stress_s, "twice its budget; rough")),
     )
     found = [*measured, *quality, *steps.add([stress])]
     steps.add([_record("record", found_by(artifact), about.id, found)])
@@ -120,7 +127,8 @@ def validation_plan(framework: Framework, artifact: Artifact, hardware: Hardware
     )
     steps.add([judge])
     title = f"Validate {about.id}"
-    return Plan(title, framework.name, about.id, about.precision, steps.all, tuple(warnings), obstacles)
+    in_the_way = _in_the_way(card, obstacles, steps, hardware) if card else ()
+    return Plan(title, framework.name, about.id, about.precision, steps.all, tuple(warnings), in_the_way)
 
 
 def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardware, trial: Trial) -> Plan:
@@ -134,7 +142,8 @@ def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardw
     for framework in {one.framework.name: one.framework for one in candidates}.values():
         obstacles += _add_baseline(steps, card, framework, hardware)
         title, source = reference_title(card, framework), output_name(framework, framework.reference)
-        found = steps.add([_measure(framework, f"measure_{framework.reference}", title, source, hardware, trial)])
+        best, id_ = (card, framework.reference), f"measure_{framework.reference}"
+        found = steps.add([_measure(framework, id_, title, source, hardware, trial, best)])
         if not reference:
             (reference,) = steps.add([_reference(framework, card, title, source, trial)])
         check = _quality(framework, f"quality_{framework.reference}", title, source, reference, trial)
@@ -146,12 +155,13 @@ def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardw
         if precision == framework.reference:
             continue
         plan = conversion_plan(card, framework, precision, hardware)
-        obstacles += [obstacle for obstacle in plan.obstacles if obstacle not in obstacles]
+        obstacles += plan.obstacles
         *making, publish = plan.steps
         steps.add(making, one.part)
         output = output_name(framework, precision)
         like = f"measure_{framework.reference}"
-        found = steps.add([_measure(framework, f"measure_{precision}", precision, output, hardware, trial, like)])
+        made_of, id_ = (card, precision), f"measure_{precision}"
+        found = steps.add([_measure(framework, id_, precision, output, hardware, trial, made_of, like)])
         quality = _quality(framework, f"quality_{precision}", precision, output, reference, trial)
         rivals = {"own": found[0], "rivals": [row["steps"] for row in rows if row["published"]]}
         found += steps.add([msgspec.structs.replace(quality, params={**quality.params, **rivals})])
@@ -163,7 +173,8 @@ def sweep_plan(card: ModelCard, candidates: Sequence[Candidate], hardware: Hardw
     steps.add([conclude], "*")
     names = ", ".join(one.precision for one in candidates)
     first = candidates[0].framework.name
-    return Plan(f"Sweep {card.name}: {names}", first, card.path, "", steps.all, obstacles=tuple(obstacles))
+    in_the_way = _in_the_way(card, obstacles, steps, hardware)
+    return Plan(f"Sweep {card.name}: {names}", first, card.path, "", steps.all, obstacles=in_the_way)
 
 
 def found_by(artifact: Artifact) -> str:
@@ -173,7 +184,7 @@ def found_by(artifact: Artifact) -> str:
 
 def source_of(artifact: Artifact) -> ModelCard:
     """The card of the model that an artifact was made of. Raises InputError where that is not here any more."""
-    source = artifact.manifest.source
+    source = artifact.manifest.source if is_published(artifact) else {}
     if source.get("origin") == "packaged":
         return packaged_card()
     path, repository = str(source.get("path", "")), str(source.get("repository", ""))
@@ -224,6 +235,14 @@ class _Steps:
         return next(name for name in names if name not in taken)
 
 
+def _in_the_way(
+    card: ModelCard, obstacles: Iterable[Obstacle], steps: _Steps, hardware: Hardware
+) -> tuple[Obstacle, ...]:
+    """What stands in the way of the whole: each thing once, and disk and memory for all steps together."""
+    found = {obstacle.what: obstacle for obstacle in (*obstacles, *room_obstacles(card, steps.all, hardware))}
+    return tuple(found.values())
+
+
 def _add_baseline(steps: _Steps, card: ModelCard, framework: Framework, hardware: Hardware) -> tuple[Obstacle, ...]:
     """What makes the framework's unquantized result of `card` in scratch, and what stands in the way of it."""
     plan = conversion_plan(card, framework, framework.reference, hardware)
@@ -238,25 +257,36 @@ def _environment(framework: Framework, hardware: Hardware) -> Step:
 
 
 def _measure(
-    framework: Framework, id_: str, title: str, path: str, hardware: Hardware, trial: Trial, like: str = ""
+    framework: Framework,
+    id_: str,
+    title: str,
+    path: str,
+    hardware: Hardware,
+    trial: Trial,
+    made_of: tuple[ModelCard, str] | None = None,
+    like: str = "",
 ) -> Step:
+    """Measure what lies at `path`; `made_of` is the model and the precision, where known."""
     options = {"device": trial.device}
     memory = Estimate(None, "as much as a chat with it")
+    if made_of is not None:
+        memory = chat_memory(*made_of, trial.limits.context_length, hardware)
     ways = {"machine": machine_words(hardware), "options": options, "like": like}
     return measure_step(framework, id_, title, path, trial.limits, memory, **ways)
 
 
 def _reference(framework: Framework, card: ModelCard, title: str, path: str, trial: Trial) -> Step:
+    read_evaluation(trial.text)  # its faults are told before any work
     files = look_at(Path(card.path)) if card.path else None
     key = f"{framework.name} {framework.reference} {card.path} {files.stamp}" if files else ""
-    text = {"text": settle_text(trial.text), "budget_s": QUALITY_S}
+    text = {"text": settle_text(trial.text), "budget_s": trial.quality_s}
     return Step(
         "reference",
         "reference",
         f"Score the evaluation text with {title}",
         f"{framework.name}-run",
         {"path": path, "title": title, "key": key, **text},
-        Cost(disk_bytes=_kept_bytes(card), time_s=Estimate(QUALITY_S / 2, "half its budget; rough")),
+        Cost(disk_bytes=_kept_bytes(card), time_s=Estimate(trial.quality_s / 2, "half its budget; rough")),
         module=f"engine.frameworks.{framework.name}.work",
     )
 
@@ -271,8 +301,8 @@ def _quality(framework: Framework, id_: str, title: str, path: str, reference: s
         "quality",
         f"Compare {title} with the source",
         f"{framework.name}-run",
-        {"path": path, "reference": reference, "text": settle_text(trial.text), "budget_s": QUALITY_S},
-        Cost(time_s=Estimate(QUALITY_S / 2, "half its budget; rough")),
+        {"path": path, "reference": reference, "text": settle_text(trial.text), "budget_s": trial.quality_s},
+        Cost(time_s=Estimate(trial.quality_s / 2, "half its budget; rough")),
         module=f"engine.frameworks.{framework.name}.work",
     )
 

@@ -30,7 +30,7 @@ ANSWER_TOKENS, LONG_TOKENS = 24, 512
 SETTLED_AFTER = 3
 """Answers until buffers and caches have their size."""
 GROWTH_SHARE, GROWTH_BYTES = 0.05, 32 << 20
-STOP_S = 3.0
+STOP_S, FIRST_WORD_S = 3.0, 60.0
 RESTARTS = 3
 COMMON_CHARACTERS = 12
 """Two answers with so long a common beginning are the same: rounding may part them later."""
@@ -93,7 +93,9 @@ class _Run:
         asking = asyncio.create_task(
             client.request("generate", _request(QUESTIONS[2], LONG_TOKENS), lambda event: began.set())
         )
-        await asyncio.wait([asyncio.ensure_future(began.wait()), asking], return_when=asyncio.FIRST_COMPLETED)
+        heard = asyncio.create_task(began.wait())
+        await asyncio.wait([heard, asking], timeout=FIRST_WORD_S, return_when=asyncio.FIRST_COMPLETED)
+        heard.cancel()
         started = time.monotonic()
         with contextlib.suppress(EdgewiseError):  # a stop before the first token ends as an error
             await client.notify("stop", {})

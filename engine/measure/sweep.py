@@ -9,6 +9,8 @@ from msgspec import Struct
 from engine.measure.records import Measurement
 
 GOALS = ("quality", "speed", "memory")
+HALVING_NATS = 0.1
+"""A divergence that counts like half the speed: of Llama 3 8B, between Q3_K_M's and Q2_K's."""
 STEPS = 10
 """The weights are tried in tenths."""
 
@@ -70,8 +72,8 @@ def front(rows: Sequence[Row]) -> tuple[Row, ...]:
 def choose(rows: Sequence[Row], weights: Mapping[str, float]) -> Row | None:
     """The row with the highest weighted score; None where nothing was measured, or all weights are 0.
 
-    Each goal counts from 0 to 1: how much of the source's certainty is kept (e to the minus KL divergence), and speed
-    and memory as shares of the best row's, by which doubling counts the same everywhere.
+    Half the speed of the fastest row, twice the memory of the smallest, and a tenth of a nat from the source each cost
+    their goal's weight.
     """
     known = [(row, one) for row in rows if (one := standing(row)) is not None]
     if not known or not any(weights.get(goal, 0.0) > 0 for goal in GOALS):
@@ -80,8 +82,12 @@ def choose(rows: Sequence[Row], weights: Mapping[str, float]) -> Row | None:
     smallest = min(one.peak_bytes for _, one in known)
 
     def score(one: Standing) -> float:
-        goals = (math.exp(-one.kl_divergence), one.decode_tokens_per_s / fastest, smallest / one.peak_bytes)
-        return sum(weights.get(goal, 0.0) * value for goal, value in zip(GOALS, goals, strict=True))
+        costs = (
+            one.kl_divergence / HALVING_NATS,
+            math.log2(fastest / one.decode_tokens_per_s),
+            math.log2(one.peak_bytes / smallest),
+        )
+        return -sum(weights.get(goal, 0.0) * cost for goal, cost in zip(GOALS, costs, strict=True))
 
     return max(known, key=lambda pair: (score(pair[1]), -pair[1].peak_bytes))[0]
 

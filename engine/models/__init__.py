@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.models.card import ModelCard, WeightGroup
     from engine.models.curation import curated
-    from engine.models.find import find_model, list_models
+    from engine.models.find import find_model, list_folders, list_models
     from engine.models.hub.cache import is_pulled, snapshot_folder
     from engine.models.hub.headers import remote_card
     from engine.models.hub.names import Reference, is_reference, parse_reference
@@ -36,6 +36,7 @@ __all__ = [
     "is_pulled",
     "is_reference",
     "is_restored",
+    "list_folders",
     "list_models",
     "look_up",
     "missing_bytes",
@@ -56,6 +57,7 @@ _HOMES = {
     "WeightGroup": "card",
     "curated": "curation",
     "find_model": "find",
+    "list_folders": "find",
     "list_models": "find",
     "read_card": "local",
     "Reference": "hub.names",

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+from engine.models.forms import RUN_BY, SOURCES
+
 
 class WeightGroup(Struct, frozen=True):
     """Tensors of one role, type and row width, summed: what is needed to predict sizes at other precisions.
@@ -26,7 +28,7 @@ class ModelCard(Struct, frozen=True):
     name: str
     path: str
     format: str
-    """gguf or safetensors"""
+    """safetensors, gguf, openvino, onnx or mlx: see engine.models.forms"""
     architecture: str
     """llama, qwen2, phi3, … as GGUF names it, or config.json's model_type"""
     parameters: int
@@ -51,11 +53,11 @@ class ModelCard(Struct, frozen=True):
     licence: str | None = None
     conditions: tuple[str, ...] = ()
     """Where the licence's conditions are stated: an address, or files beside the weights."""
-    chat_template: bool = False
+    chat_template: bool | None = False
     quantized: bool = False
     """Whether any matrix is stored below 16 bits; converting it further is a requantization."""
     estimated: bool = False
-    """Whether the weights were worked out from totals and the configuration, because no header could be read."""
+    """Whether the weights were worked out from totals and the configuration, because their headers were not read."""
     origin: str = ""
     """packaged, local, hub, or the store that it lies in"""
     repository: str = ""
@@ -64,6 +66,16 @@ class ModelCard(Struct, frozen=True):
     """On the hub: the commit."""
     model_class: str = ""
     """What config.json calls its class: LlamaForCausalLM, …; "" for a GGUF and where it is not said."""
+
+    @property
+    def framework(self) -> str:
+        """The framework that runs it as it is; "" where it has to be converted first."""
+        return RUN_BY.get(self.format, "")
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it can be converted; what it cannot, a framework runs as it is."""
+        return self.format in SOURCES
 
     @property
     def weight_types(self) -> dict[str, int]:

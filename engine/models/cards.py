@@ -10,22 +10,21 @@ from msgspec import Struct, field
 
 from engine.errors import InputError
 from engine.models.card import ModelCard, WeightGroup
+from engine.models.forms import GGUF, MLX, SAFETENSORS, is_mlx
 from engine.models.front_matter import MAX_TEXT, find_conditions, find_languages, find_licence, short
 from engine.models.gguf import ArrayLength, GgufHeader
 from engine.models.roles import group_weights
+from engine.models.rows import Row, safetensor_rows, unpacked_rows
 from engine.models.safetensors import DTYPE_BITS, SafeTensor
 from engine.models.shapes import Dimensions
 from engine.text import printable
-
-Row = tuple[str, str, int, int, int, int]
-"""A tensor: name, type, dimensions, row width, parameters, bytes."""
 
 SPLIT = re.compile(r"-(\d{5})-of-(\d{5})$")
 PRECISION = re.compile(
     r"[.\-_](ud-)?(i?q\d(_[0-9a-z]+)*|tq\d_\d|f16|f32|bf16|fp16|fp32|mxfp4(_moe)?|nvfp4)$", re.IGNORECASE
 )
 _FULL_TYPES = {"F64", "F32", "F16", "BF16"}
-_EXPERTS = re.compile(r"\.experts\.|_exps\.")
+_EXPERTS = re.compile(r"\.experts\.|_exps\.|\.switch_mlp\.")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NO_MODELS = {"adapter": "an adapter", "mmproj": "an image or audio encoder", "imatrix": "an importance matrix"}
 
@@ -35,11 +34,11 @@ class Beside(Struct, frozen=True):
 
     front: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    chat_template: bool = False
+    chat_template: bool | None = False
 
 
 class Estimated(Struct, frozen=True):
-    """Weights that stand for headers that could not be read."""
+    """Weights that stand for headers that were not read."""
 
     weights: tuple[WeightGroup, ...]
     expert_parameters: int | None = None
@@ -75,7 +74,7 @@ def gguf_card(path: Path, parts: Sequence[GgufHeader], beside: Beside, estimated
     return ModelCard(
         name=_gguf_name(path, metadata),
         path=str(path.absolute()),
-        format="gguf",
+        format=GGUF,
         architecture=architecture,
         parameters=sum(group.parameters for group in weights),
         size_bytes=sum(part.file_bytes for part in parts),
@@ -95,7 +94,7 @@ def gguf_card(path: Path, parts: Sequence[GgufHeader], beside: Beside, estimated
         languages=find_languages(beside.front),
         licence=short(metadata.get("general.license")) or find_licence(beside.front),
         conditions=find_conditions(beside.front, beside.names),
-        chat_template=beside.chat_template or (isinstance(template, str) and bool(template.strip())),
+        chat_template=(isinstance(template, str) and bool(template.strip())) or beside.chat_template,
         quantized=any(group.type not in _FULL_TYPES for group in weights if group.role != "vector"),
         estimated=estimated is not None,
         origin="local",
@@ -152,7 +151,7 @@ def _gguf_name(path: Path, metadata: dict[str, Any]) -> str:
     return printable(stem[:MAX_TEXT], keep="")
 
 
-# Hugging Face folders
+# Folders
 
 
 def folder_card(
@@ -162,9 +161,14 @@ def folder_card(
     size_bytes: int,
     beside: Beside,
     estimated: Estimated | None = None,
+    form: str = "",
 ) -> ModelCard:
-    """The card of a Hugging Face folder from its configuration and its weights' headers. Raises InputError."""
-    rows = list(safetensor_rows(tensors))
+    """The card of a folder from its configuration and, of safetensors, its weights' headers. Raises InputError.
+
+    Without a `form` it is a Hugging Face folder, or an MLX one if its configuration says so.
+    """
+    form = form or (MLX if is_mlx(config) else SAFETENSORS)
+    rows = list(unpacked_rows(tuple(tensors), config["quantization"]) if form == MLX else safetensor_rows(tensors))
     weights = estimated.weights if estimated else group_weights(rows)
     nested = _nested(config)
     text = {**config, **nested}
@@ -179,7 +183,7 @@ def folder_card(
     return ModelCard(
         name=folder_name(folder),
         path=str(folder.absolute()),
-        format="safetensors",
+        format=form,
         architecture=_architecture(config, nested),
         model_class=next(_classes(config), ""),
         parameters=sum(group.parameters for group in weights),
@@ -202,7 +206,7 @@ def folder_card(
         conditions=find_conditions(beside.front, beside.names),
         chat_template=beside.chat_template,
         quantized="quantization_config" in config
-        or any(DTYPE_BITS.get(group.type, 16) < 16 for group in weights if group.role != "vector"),
+        or any(_bits(group) < 12 for group in weights if group.role != "vector"),
         estimated=estimated is not None,
         origin="local",
         repository=repository,
@@ -210,11 +214,9 @@ def folder_card(
     )
 
 
-def safetensor_rows(tensors: Iterable[SafeTensor]) -> Iterator[Row]:
-    """Tensors as `group_weights` takes them."""
-    for one in tensors:
-        row_width = one.shape[-1] if one.shape else 1
-        yield one.name, one.dtype, len(one.shape), row_width, math.prod(one.shape), one.size_bytes
+def _bits(group: WeightGroup) -> float:
+    """Bits of a weight by its type, where that is known; else as they were counted."""
+    return DTYPE_BITS.get(group.type) or 8 * group.size_bytes / max(1, group.parameters)
 
 
 def config_fact(text: dict[str, Any], *names: str) -> int | None:
@@ -270,10 +272,11 @@ def _classes(config: dict[str, Any]) -> Iterator[str]:
 
 
 def folder_name(folder: Path) -> str:
-    """A folder's name; for a snapshot in the Hugging Face cache, the repository's."""
+    """A folder's name; for a snapshot in the Hugging Face cache, the repository's, and after a colon a folder in it."""
     folder = folder.absolute()
     if repository := find_repository(folder)[0]:
-        return printable(repository.split("/")[-1][:MAX_TEXT], keep="")
+        inner = f":{folder.name}" if folder != find_snapshot(folder) else ""
+        return printable(f"{repository.split('/')[-1]}{inner}"[:MAX_TEXT], keep="")
     return printable(folder.resolve().name[:MAX_TEXT], keep="") or "model"
 
 

@@ -1,7 +1,6 @@
 """Small chat models known without a network: the facts lie in assets/curated.toml, the cards are worked out here."""
 
 import functools
-import math
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from engine.models.card import ModelCard, WeightGroup
-from engine.models.roles import group_weights
-from engine.models.shapes import Dimensions, find_shape, usual_names
+from engine.models.estimating import estimate_by_shapes
+from engine.models.shapes import Dimensions, find_shapes, usual_names
 from engine.models.stores import hub_cache, hub_places
 from engine.paths import ASSETS
 
@@ -62,7 +61,8 @@ def curated_list() -> CuratedList:
 
 def curated() -> tuple[ModelCard, ...]:
     """The cards, smallest first; the path is the snapshot in the Hugging Face cache where there is one, else ""."""
-    here = {place.repository: str(place.path) for place in hub_places(hub_cache()) if place.path.is_dir()}
+    places = (place for place in hub_places(hub_cache()) if place.path.name == place.revision)
+    here = {place.repository: str(place.path) for place in places}
     return tuple(msgspec.structs.replace(card, path=here.get(card.repository, "")) for card in _cards())
 
 
@@ -105,22 +105,9 @@ def _card(repository: str, entry: Curated) -> ModelCard:
 
 
 def _weights(entry: Curated) -> tuple[WeightGroup, ...]:
-    """The weights by role, from the shapes of one layer and of what stands around the layers."""
-    around = list(_tensors(entry, 0))
-    layer = [tensor for tensor in _tensors(entry, 1) if tensor not in around]
-    sums: dict[tuple[str, str, int], list[int]] = {}
-    for times, groups in ((1, group_weights(around)), (entry.layers, group_weights(layer))):
-        for group in groups:
-            total = sums.setdefault((group.role, group.type, group.row_width), [0, 0, 0])
-            for at, amount in enumerate((group.tensors, group.parameters, group.size_bytes)):
-                total[at] += times * amount
-    return tuple(WeightGroup(*key, *sums[key]) for key in sorted(sums))
-
-
-def _tensors(entry: Curated, layers: int) -> Iterator[tuple[str, str, int, int, int, int]]:
-    """The tensors of a model with so many layers, as `group_weights` takes them."""
+    """The weights by role, from the shapes of the tensors."""
     known = Dimensions(
-        layers=layers,
+        layers=entry.layers,
         width=entry.width,
         heads=entry.heads,
         kv_heads=entry.kv_heads,
@@ -128,11 +115,10 @@ def _tensors(entry: Curated, layers: int) -> Iterator[tuple[str, str, int, int, 
         feed_forward=entry.feed_forward,
         vocabulary=entry.vocabulary,
     )
-    for name in _names(entry, known):
-        if (shape := find_shape(name, known)) is None:
-            raise ValueError(f"{name} has no known shape")
-        size = math.prod(shape)
-        yield name, "BF16", len(shape), shape[-1], size, size * _BYTES
+    shapes = find_shapes(_names(entry, known), known)
+    if shapes is None:
+        raise ValueError(f"{entry.architecture} has tensors of no known shape")
+    return estimate_by_shapes(shapes, known, ("BF16", _BYTES), ("BF16", _BYTES)).weights
 
 
 def _names(entry: Curated, known: Dimensions) -> Iterator[str]:
@@ -144,5 +130,4 @@ def _names(entry: Curated, known: Dimensions) -> Iterator[str]:
         if fused:
             yield name.replace(part, fused)
     if "feed_forward_norms" in entry.extras:
-        for layer in range(known.layers):
-            yield from (f"model.layers.{layer}.{part}_feedforward_layernorm.weight" for part in ("pre", "post"))
+        yield from (f"model.layers.*.{part}_feedforward_layernorm.weight" for part in ("pre", "post"))

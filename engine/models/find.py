@@ -4,6 +4,7 @@ in the curated list, or on the Hugging Face hub, which alone asks the network.
 
 import difflib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,17 +14,20 @@ from engine.errors import EdgewiseError, InputError
 from engine.models import stores
 from engine.models.card import ModelCard
 from engine.models.curation import curated
+from engine.models.forms import CONFIG, made_form
 from engine.models.hub.names import is_reference, parse_reference
-from engine.models.local import first_parts, read_card
+from engine.models.local import first_parts, glance_card, read_card
 from engine.models.packaged import PACKAGED, is_fetched, packaged_card, packaged_path
 from engine.models.shelf import Shelf, look_at
-from engine.models.stores import Place
+from engine.models.stores import ModelFolder, Place
 from engine.paths import data_dir
 from engine.text import printable
 
 _DEPTH = 3
 LOCAL = "local"
 ORIGINS = ("packaged", LOCAL, stores.HUB_CACHE, stores.LM_STUDIO, stores.OLLAMA, stores.LLAMA_CPP, stores.FOLDER)
+READING_S = 0.1
+"""How long a listing reads headers to their end."""
 
 
 def find_model(reference: str) -> ModelCard:
@@ -72,22 +76,32 @@ def _ask_the_hub(reference: str, known: list[str]) -> ModelCard:
 def list_models() -> list[ModelCard]:
     """The models on this machine, each once: the packaged one, fetched or not, then by origin and name.
 
-    Cards are read anew only where files have changed since the last time.
+    Cards are read anew only where files have changed since the last time. Large headers are read to the end as long as
+    there is time for that; the other cards are estimated, and made exact by the next listings.
     """
     shelf, cards, seen = Shelf(), list[ModelCard](), set[object]()
+    time_left_s = READING_S
     try:
         packaged = _packaged(shelf)
         for place in [*_own_places(), *stores.list_places()]:
             files = look_at(place.path)
             if files is None or files.weights in seen:
                 continue
-            card = shelf.card(place.path, files, read_card)
+            started, in_time = time.monotonic(), time_left_s > 0
+            card = shelf.card(place.path, files, read_card if in_time else glance_card, refine=in_time)
+            time_left_s -= time.monotonic() - started
             if card is not None:
                 seen.add(files.weights)
                 cards.append(_told(card, place))
     finally:
         shelf.save()
     return [packaged, *sorted(cards, key=lambda card: (ORIGINS.index(card.origin), card.name.lower(), card.path))]
+
+
+def list_folders() -> list[ModelFolder]:
+    """The folders that `list_models` looks through: those that are there, and the user's own in any case."""
+    folders = [ModelFolder(data_dir() / "models", LOCAL), *stores.list_folders()]
+    return [folder for folder in folders if folder.named_by or os.path.isdir(folder.path)]
 
 
 def _told(card: ModelCard, place: Place) -> ModelCard:
@@ -125,9 +139,9 @@ def _own_names() -> dict[str, Path]:
 
 
 def _places(folder: Path, depth: int) -> Iterator[Path]:
-    """GGUF files (first parts) and Hugging Face folders below `folder`."""
+    """GGUF files (first parts) and models' folders below `folder`."""
     try:
-        if (folder / "config.json").is_file():
+        if (folder / CONFIG).is_file() or made_form([path.name for path in folder.iterdir()]):
             yield folder
             return
         yield from first_parts(folder)
@@ -151,6 +165,6 @@ def _nothing_called(reference: str, path: Path, names: list[str]) -> InputError:
         f"There is no model called {shown}.",
         "It is no path that exists, no name in the models folder or in another program's, and not in the curated list.",
         (f"Did you mean {' or '.join(printable(name, keep='') for name in near)}? " if near else "")
-        + "Give a .gguf file, a Hugging Face folder, organisation/name of a model on the hub, or "
+        + "Give a .gguf file, a model's folder, organisation/name of a model on the hub, or "
         f"{PACKAGED.aliases[0]} for the packaged model.",
     )

@@ -266,7 +266,10 @@ class _Reader:
         if length > self.strings_left or length * 8 > self.file_bytes - self.position:
             raise self.broken(f"The array {quote(key)} claims {length} strings, more than is possible.")
         self.strings_left -= length
+        self.metadata[key] = ArrayLength(length)
         unpack, head, position = struct.Struct("<Q").unpack_from, self.head, self.position
+        if length * 8 > len(head) - position:
+            raise _Overrun
         try:
             for _ in range(length):
                 position += 8 + unpack(head, position)[0]
@@ -275,7 +278,6 @@ class _Reader:
         if position > self.file_bytes:
             raise self.broken(f"A string of the array {quote(key)} reaches beyond the end of the file.")
         if position > len(head):
-            self.metadata[key] = ArrayLength(length)
             raise _Overrun
         self.position = position
         return ArrayLength(length)

@@ -1,7 +1,8 @@
 """What a tensor is for, from its name in GGUF or Hugging Face style; weights are summed by it."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from engine.models.card import WeightGroup
 
@@ -17,7 +18,10 @@ _ROLES = (
 )  # fmt: skip
 _PATTERNS = tuple((role, re.compile(pattern)) for role, pattern in _ROLES)
 
+_ONE_OF_EACH: Mapping[str, int] = {}
 
+
+@lru_cache(maxsize=4096)
 def find_role(name: str, dimensions: int) -> str:
     """The role of a tensor, one of those that WeightGroup names."""
     if dimensions < 2:
@@ -25,12 +29,18 @@ def find_role(name: str, dimensions: int) -> str:
     return next((role for role, pattern in _PATTERNS if pattern.search(name)), "other")
 
 
-def group_weights(tensors: Iterable[tuple[str, str, int, int, int, int]]) -> tuple[WeightGroup, ...]:
-    """Sum tensors, given as (name, type, dimensions, row width, parameters, bytes), by role, type and row width."""
+def group_weights(
+    tensors: Iterable[tuple[str, str, int, int, int, int]], counts: Mapping[str, int] = _ONE_OF_EACH
+) -> tuple[WeightGroup, ...]:
+    """Sum tensors, given as (name, type, dimensions, row width, parameters, bytes), by role, type and row width.
+
+    `counts` says for how many a name stands, where that is not one.
+    """
     sums: dict[tuple[str, str, int], list[int]] = {}
     for name, weight_type, dimensions, row_width, parameters, size_bytes in tensors:
+        count = counts.get(name, 1)
         group = sums.setdefault((find_role(name, dimensions), weight_type, row_width), [0, 0, 0])
-        group[0] += 1
-        group[1] += parameters
-        group[2] += size_bytes
+        group[0] += count
+        group[1] += count * parameters
+        group[2] += count * size_bytes
     return tuple(WeightGroup(*key, *sums[key]) for key in sorted(sums))

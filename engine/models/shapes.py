@@ -1,11 +1,12 @@
 """The shapes of a transformer's tensors from its configuration, where only their names are known, or not even these.
 
-Names are those of Hugging Face's llama-like models. Whoever uses this compares the sum with a total from elsewhere.
+Names are those of Hugging Face's llama-like models; "*" in the place of a number stands for every layer or expert.
+Whoever uses this compares the sum with a total from elsewhere.
 """
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -30,7 +31,7 @@ class Dimensions(Struct, frozen=True):
         return min(self.layers, self.width, self.heads, self.head_width, self.feed_forward, self.vocabulary) > 0
 
 
-_EXPERT = re.compile(r"\.experts\.\d+\.")
+_EXPERT = re.compile(r"\.experts\.[\d*]+\.")
 _PART = re.compile(r"(?:^|\.)(\w+)\.(weight|bias)$")
 _NORMS = re.compile(r"norm\w*\.(weight|bias)$|(^|\.)ln_\w+\.")
 
@@ -82,23 +83,37 @@ def _matrix(name: str, part: str, known: Dimensions) -> tuple[int, int] | None:
 def usual_names(known: Dimensions, *, tied: bool, biases: bool = False, head_norms: bool = False) -> Iterator[str]:
     """The names of a llama-like model's tensors; `biases` are those of queries, keys and values."""
     yield "model.embed_tokens.weight"
-    for layer in range(known.layers):
-        at = f"model.layers.{layer}"
-        for part in ("q_proj", "k_proj", "v_proj"):
-            yield f"{at}.self_attn.{part}.weight"
-            if biases:
-                yield f"{at}.self_attn.{part}.bias"
-        yield f"{at}.self_attn.o_proj.weight"
-        if head_norms:
-            yield from (f"{at}.self_attn.{part}_norm.weight" for part in "qk")
-        if known.experts:
-            yield f"{at}.mlp.gate.weight"
-        inner = [f"mlp.experts.{number}" for number in range(known.experts)] or ["mlp"]
-        yield from (f"{at}.{place}.{part}_proj.weight" for place in inner for part in ("gate", "up", "down"))
-        yield from (f"{at}.{part}_layernorm.weight" for part in ("input", "post_attention"))
+    at = "model.layers.*"
+    for part in ("q_proj", "k_proj", "v_proj"):
+        yield f"{at}.self_attn.{part}.weight"
+        if biases:
+            yield f"{at}.self_attn.{part}.bias"
+    yield f"{at}.self_attn.o_proj.weight"
+    if head_norms:
+        yield from (f"{at}.self_attn.{part}_norm.weight" for part in "qk")
+    if known.experts:
+        yield f"{at}.mlp.gate.weight"
+    inner = "mlp.experts.*" if known.experts else "mlp"
+    yield from (f"{at}.{inner}.{part}_proj.weight" for part in ("gate", "up", "down"))
+    yield from (f"{at}.{part}_layernorm.weight" for part in ("input", "post_attention"))
     yield "model.norm.weight"
     if not tied:
         yield "lm_head.weight"
+
+
+def times(name: str, known: Dimensions) -> int:
+    """How many tensors a name stands for."""
+    return (known.layers if ".layers.*." in name else 1) * (known.experts if ".experts.*." in name else 1)
+
+
+def count_parameters(shapes: Mapping[str, tuple[int, ...]], known: Dimensions) -> int:
+    """The parameters of all tensors that the names stand for."""
+    return sum(times(name, known) * math.prod(shape) for name, shape in shapes.items())
+
+
+def count_vectors(shapes: Mapping[str, tuple[int, ...]], known: Dimensions) -> int:
+    """The parameters among them that lie in tensors of one dimension."""
+    return count_parameters({name: shape for name, shape in shapes.items() if len(shape) == 1}, known)
 
 
 def find_shapes(names: Iterable[str], known: Dimensions) -> dict[str, tuple[int, ...]] | None:
@@ -118,6 +133,6 @@ def guess_shapes(known: Dimensions, parameters: int) -> dict[str, tuple[int, ...
     for tied in (True, False):
         for extras in ({}, {"biases": True}, {"head_norms": True}):
             shapes = find_shapes(usual_names(known, tied=tied, **extras), known)
-            if shapes is not None and sum(map(math.prod, shapes.values())) == parameters:
+            if shapes is not None and count_parameters(shapes, known) == parameters:
                 return shapes
     return None

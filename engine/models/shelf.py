@@ -15,6 +15,7 @@ from msgspec import Struct
 from engine import __version__
 from engine.errors import EdgewiseError
 from engine.models.card import ModelCard, WeightGroup
+from engine.models.forms import WEIGHTS, made_form, matches
 from engine.models.local import weight_files
 from engine.paths import data_dir, room
 
@@ -52,7 +53,8 @@ def look_at(path: Path) -> Files | None:
         if path.is_dir():
             with os.scandir(path) as entries:
                 found = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
-            weights = [status for name, status in found if name.endswith(".safetensors")]
+            kinds = WEIGHTS.get(made_form([name for name, _ in found]), ("*.safetensors",))
+            weights = [status for name, status in found if matches(name, kinds)]
         else:
             parts = weight_files(path) if "-of-" in path.name else (path,)
             found = [(part.name, part.stat()) for part in parts]
@@ -72,11 +74,15 @@ class Shelf:
     def __init__(self) -> None:
         self._old, self._new = _load(), dict[str, _Kept]()
 
-    def card(self, path: Path, files: Files, read: Callable[[Path], ModelCard]) -> ModelCard | None:
-        """The card of what lies at `path`, read with `read` if it is not known; None if that is no model."""
+    def card(
+        self, path: Path, files: Files, read: Callable[[Path], ModelCard], *, refine: bool = True
+    ) -> ModelCard | None:
+        """The card of what lies at `path`, None if that is no model; it is read with `read` if it is not known or, to
+        `refine` it, if it was only estimated.
+        """
         key = str(path)
         kept = self._old.get(key)
-        if kept is None or kept.stamp != files.stamp:
+        if kept is None or kept.stamp != files.stamp or (refine and kept.card is not None and kept.card.estimated):
             try:
                 kept = _Kept(files.stamp, read(path))
             except (EdgewiseError, OSError, ValueError):

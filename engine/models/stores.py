@@ -15,11 +15,15 @@ from msgspec import Struct
 from engine.errors import InputError
 from engine.models.cards import precision_of
 from engine.models.files import open_regular, read_json
+from engine.models.forms import CONFIG, is_weight, made_form
+from engine.paths import expanded
 from engine.text import printable
 
 HUB_CACHE, LM_STUDIO, OLLAMA, LLAMA_CPP, FOLDER = "hub cache", "LM Studio", "Ollama", "llama.cpp cache", "folder"
+SETTING, VARIABLE = "setting", "EDGEWISE_MODELS"
 
 _DEPTH = 4
+_SNAPSHOT_DEPTH = 3
 _MAX_ENTRIES = 50_000
 _MAX_NOTE_BYTES = 1 << 20
 _MAX_NAME = 200
@@ -30,7 +34,7 @@ _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 
 class Place(Struct, frozen=True):
-    """A GGUF file or a Hugging Face folder in a store, and what it is called there."""
+    """A GGUF file or a model's folder in a store, and what it is called there."""
 
     path: Path
     origin: str
@@ -42,39 +46,55 @@ class Place(Struct, frozen=True):
     revision: str = ""
 
 
+class ModelFolder(Struct, frozen=True):
+    """A folder that models are looked for in, there or not."""
+
+    path: Path
+    origin: str
+    named_by: str = ""
+    """What names one of the user's own: SETTING or VARIABLE."""
+
+
+def list_folders() -> list[ModelFolder]:
+    """The folders that other programs keep models in, then those that the user named, each of these once."""
+    home = Path.home()
+    lm_studio = (home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models")
+    return [
+        ModelFolder(hub_cache(), HUB_CACHE),
+        *(ModelFolder(folder, LM_STUDIO) for folder in lm_studio),
+        *(ModelFolder(folder, OLLAMA) for folder in _ollama_folders(home)),
+        *(ModelFolder(folder, LLAMA_CPP) for folder in _llama_cpp_folders(home)),
+        *(ModelFolder(folder, FOLDER, named_by) for folder, named_by in _user_folders().items()),
+    ]
+
+
 def list_places() -> Iterator[Place]:
     """The models of every store on this machine; what is no usable model is found out by whoever reads its card."""
-    yield from hub_places(hub_cache())
-    home = Path.home()
-    for folder in (home / ".lmstudio" / "models", home / ".cache" / "lm-studio" / "models"):
-        yield from folder_places(folder, LM_STUDIO)
-    for folder in _ollama_folders(home):
-        yield from ollama_places(folder)
-    for folder in _llama_cpp_folders(home):
-        yield from folder_places(folder, LLAMA_CPP)
-    for folder in user_folders():
-        yield from folder_places(folder, FOLDER)
+    readers = {HUB_CACHE: hub_places, OLLAMA: ollama_places}
+    for folder in list_folders():
+        read = readers.get(folder.origin)
+        yield from read(folder.path) if read else folder_places(folder.path, folder.origin)
 
 
 def hub_cache() -> Path:
     """The Hugging Face cache, found as huggingface_hub finds it, without importing it."""
     if given := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return _expanded(given)
+        return expanded(given)
     if given := os.environ.get("HF_HOME"):
-        return _expanded(given) / "hub"
-    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
+        return expanded(given) / "hub"
+    return expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "hub"
 
 
-def user_folders() -> list[Path]:
-    """The folders that the user named: EDGEWISE_MODELS (a path list) and the setting `model_folders`."""
+def _user_folders() -> dict[Path, str]:
+    """The folders that the user named, and whether the variable (a path list) does or the setting."""
     from engine.settings import model_folders
 
-    named = [part for part in os.environ.get("EDGEWISE_MODELS", "").split(os.pathsep) if part.strip()]
-    return [_expanded(name) for name in dict.fromkeys([*named, *model_folders()])]
+    named = [part for part in os.environ.get(VARIABLE, "").split(os.pathsep) if part.strip()]
+    return {expanded(name): VARIABLE for name in named} | {expanded(name): SETTING for name in model_folders()}
 
 
 def hub_places(cache: Path) -> Iterator[Place]:
-    """The snapshots in a Hugging Face cache: Hugging Face folders and GGUF files, those of `main` first."""
+    """The snapshots in a Hugging Face cache: models' folders and GGUF files, those of `main` first."""
     store = _Store(cache)
     for repository_folder in store.folders(cache):
         kind, *parts = repository_folder.name.split("--")
@@ -82,17 +102,18 @@ def hub_places(cache: Path) -> Iterator[Place]:
             continue
         repository, seen = "/".join(parts), set[str]()
         for snapshot in _snapshots(store, repository_folder):
-            for path in store.models(snapshot, 1):
+            for path in store.models(snapshot, _SNAPSHOT_DEPTH):
                 inner = path.relative_to(snapshot).as_posix()
                 if inner not in seen:
                     seen.add(inner)
-                    file = [inner, precision_of(inner)] if path != snapshot else []
-                    names = (repository, *(f"{repository}:{name}" for name in file if name))
+                    short = precision_of(inner) if inner.endswith(".gguf") else path.name
+                    ends = dict.fromkeys((inner, short)) if path != snapshot else ()
+                    names = (repository, *(f"{repository}:{name}" for name in ends if name))
                     yield Place(path, HUB_CACHE, "", names, repository, snapshot.name)
 
 
 def folder_places(folder: Path, origin: str) -> Iterator[Place]:
-    """The GGUF files and Hugging Face folders below a folder, by their paths in it."""
+    """The GGUF files and models' folders below a folder, by their paths in it."""
     for path in _Store(folder).models(folder, _DEPTH):
         inner = path.relative_to(folder).as_posix()
         names = [inner, path.name, path.stem if path.suffix == ".gguf" else ""]
@@ -133,19 +154,19 @@ def _ollama_name(parts: tuple[str, ...]) -> str:
 
 def _ollama_folders(home: Path) -> list[Path]:
     if given := os.environ.get("OLLAMA_MODELS"):
-        return [_expanded(given)]
+        return [expanded(given)]
     system = [Path("/usr/share/ollama/.ollama/models"), Path("/var/lib/ollama/.ollama/models"), Path("/var/lib/ollama")]
     return [home / ".ollama" / "models", *(system if os.name == "posix" else [])]
 
 
 def _llama_cpp_folders(home: Path) -> list[Path]:
     if given := os.environ.get("LLAMA_CACHE"):
-        return [_expanded(given)]
+        return [expanded(given)]
     if sys.platform == "darwin":
         return [home / "Library" / "Caches" / "llama.cpp"]
     if given := os.environ.get("LOCALAPPDATA"):
         return [Path(given) / "llama.cpp"]
-    return [_expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "llama.cpp"]
+    return [expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "llama.cpp"]
 
 
 def _snapshots(store: "_Store", repository_folder: Path) -> list[Path]:
@@ -160,10 +181,6 @@ def _snapshots(store: "_Store", repository_folder: Path) -> list[Path]:
         if _COMMIT.fullmatch(folder.name):
             dated.append((folder.name == main, folder.stat().st_mtime_ns, folder))
     return [folder for *_, folder in sorted(dated, reverse=True)]
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.abspath(os.path.expanduser(os.path.expandvars(path))))
 
 
 class _Store:
@@ -203,10 +220,10 @@ class _Store:
                     yield from self.files(Path(entry.path), depth - 1)
 
     def models(self, folder: Path, depth: int) -> Iterator[Path]:
-        """Hugging Face folders and GGUF files (of split ones the first part) in a folder and below it."""
+        """Models' folders and GGUF files (of split ones the first part) in a folder and below it."""
         entries = self._entries(folder)
         names = {entry.name for entry in entries}
-        whole = "config.json" in names and any(name.endswith(".safetensors") for name in names)
+        whole = (CONFIG in names and any(map(is_weight, names))) or made_form(names)
         if whole and all(self.holds(entry.path) for entry in entries):
             yield folder
         for entry in entries:

@@ -33,11 +33,24 @@ _CACHES = {
     "openvino": "models compiled by OpenVINO for a device",
     "cards.json": "cards of the models on this machine",
     "packages": "packages for bundles, as downloaded",
+    "references": "what unquantized models compute on evaluation texts",
     "throughput.json": "what was measured of this machine",
 }
 
 
-KINDS = ("model", "hub", "environment", "artifact", "job", "journal", "cache", "log", "leftover", "yours")
+KINDS = (
+    "model",
+    "hub",
+    "environment",
+    "artifact",
+    "certificate",
+    "job",
+    "journal",
+    "cache",
+    "log",
+    "leftover",
+    "yours",
+)
 
 
 class Item(Struct, frozen=True):
@@ -78,12 +91,7 @@ class Surroundings(Struct, frozen=True):
 
     def resumable(self, path: Path) -> list[str]:
         """Jobs that ended early and convert what lies at `path` or in it."""
-        return [view.id for view in self.jobs if can_resume(view) and _is_in(view.plan.model, path)]
-
-
-def can_resume(view: JobView) -> bool:
-    """Whether a job ended early, and could go on."""
-    return view.status in ("failed", "cancelled", "interrupted")
+        return [view.id for view in self.jobs if view.ended_early and _is_in(view.plan.model, path)]
 
 
 def list_items(around: Surroundings) -> list[Item]:
@@ -95,6 +103,7 @@ def list_items(around: Surroundings) -> list[Item]:
         *hub_items(around),
         *_environments(around),
         *_artifacts(around),
+        *_certificates(around),
         *_jobs(around),
         *_caches(around),
         *_logs(around),
@@ -197,7 +206,7 @@ def _time_taken(view: JobView | None) -> Estimate:
 def _jobs(around: Surroundings) -> Iterator[Item]:
     for view in around.jobs:
         breaks: tuple[str, ...] = ()
-        if can_resume(view):
+        if view.ended_early:
             finished = sum(step.status in ("done", "skipped") for step in view.steps)
             breaks = (f"It could no longer be resumed: {finished} of its {len(view.steps)} steps are done.",)
         what = f"{view.title}, {view.status}: journal and scratch"
@@ -220,6 +229,12 @@ def _caches(around: Surroundings) -> Iterator[Item]:
     if (path := data_dir() / "wheels").is_dir():
         what, breaks = "packages out of bundles", ("Nothing could be set up from them without a network.",)
         yield make_item(around, "cache", "bundles", path, what, breaks=breaks, again="Install the bundle again.")
+
+
+def _certificates(around: Surroundings) -> Iterator[Item]:
+    for path in _entries(data_dir() / "certificates"):
+        again = f"`edgewise validate {printable(path.name, keep='')}` measures it again."
+        yield make_item(around, "certificate", path.name, path, "what was measured and judged of it", again=again)
 
 
 def _logs(around: Surroundings) -> Iterator[Item]:

@@ -107,7 +107,7 @@ def _require_idle() -> None:
         raise UsageError(
             "The data folder is in use.",
             f"By {'; '.join(use.who for use in uses[:3])}.",
-            "Wait for the end of it, or end it: `edgewise jobs list` and `edgewise jobs cancel`.",
+            "Wait for the end of it, or end it: `edgewise jobs list` and `edgewise jobs pause`.",
         )
 
 

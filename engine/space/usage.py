@@ -25,12 +25,7 @@ class Use(Struct, frozen=True):
 
 def list_uses(views: list[JobView]) -> list[Use]:
     """The running jobs of `views`, and the living processes that work in the data folder."""
-    return [*(_job_use(view) for view in views if is_running(view)), *_processes()]
-
-
-def is_running(view: JobView) -> bool:
-    """Whether a job is under way or about to be."""
-    return view.status in ("queued", "running")
+    return [*(_job_use(view) for view in views if view.under_way), *_processes()]
 
 
 def find_use(path: Path, uses: list[Use]) -> str:

@@ -20,7 +20,7 @@ import msgspec
 from engine.advice.records import Plan, Step
 from engine.errors import Cancelled, EdgewiseError, ResourceError, WorkerError
 from engine.work.client import WorkerClient
-from engine.work.jobs import StoredPlan, job_folder
+from engine.work.jobs import STOP_MARKERS, StoredPlan, job_folder
 from engine.work.journal import Journal, JournalReader
 from engine.work.processes import group_memory, kill_group
 from engine.work.protocol import JobEnded, JobEvent, JobStarted, Memory, StepDone, StepStarted
@@ -54,7 +54,7 @@ class Job:
         try:
             asyncio.run(self._run_steps())
         except Cancelled:
-            self._journal.append(JobEnded("cancelled", {}))
+            self._journal.append(JobEnded(self._stopped_as() or "cancelled", {}))
             return 130
         except Exception as error:
             stated = error if isinstance(error, EdgewiseError) else self._state(error)
@@ -73,8 +73,10 @@ class Job:
         """Ask for the end; the running worker is killed at the next tick."""
         self._stopped = True
 
-    def _is_stopped(self) -> bool:
-        return self._stopped or (self.folder / "cancel").exists()
+    def _stopped_as(self) -> str:
+        """cancelled or paused, as whoever stopped the job wants it; "" as long as nobody has."""
+        asked = (outcome for outcome, marker in STOP_MARKERS.items() if (self.folder / marker).exists())
+        return next(asked, "cancelled" if self._stopped else "")
 
     def _state(self, error: Exception) -> EdgewiseError:
         traceback.print_exc()
@@ -96,8 +98,8 @@ class Job:
     async def _run_steps(self) -> None:
         count = len(self.plan.steps)
         for index, step in enumerate(self.plan.steps):
-            if self._is_stopped():
-                raise Cancelled("The job was cancelled.")
+            if self._stopped_as():
+                raise Cancelled("The job was stopped.")
             checkpoint = self._checkpoints / f"{index:02d}-{step.id}.json"
             with contextlib.suppress(OSError, msgspec.DecodeError):
                 self._results[step.id] = msgspec.json.decode(checkpoint.read_bytes(), type=dict[str, Any])
@@ -139,8 +141,8 @@ class Job:
             done, _ = await asyncio.wait({work}, timeout=TICK_S)
             if done:
                 return work.result()
-            if self._is_stopped():
-                raise Cancelled("The job was cancelled.")
+            if self._stopped_as():
+                raise Cancelled("The job was stopped.")
             if time.monotonic() - sampled_at >= MEMORY_INTERVAL_S:
                 sampled_at = time.monotonic()
                 resident = group_memory(client.pid)

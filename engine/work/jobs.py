@@ -1,4 +1,4 @@
-"""Jobs seen from outside: start one, find it, watch it, cancel, resume and remove it.
+"""Jobs seen from outside: start one, find it, watch it, pause, cancel, resume and remove it.
 
 A job is a folder `jobs/<id>` with `plan.json`, `events.jsonl` (the journal), `lock` (held by the living job),
 `steps/` (a checkpoint for each step that is done) and `scratch/`.
@@ -22,7 +22,9 @@ from engine.work.journal import JobView, JournalReader, StepView, fold
 from engine.work.processes import worker_variables
 
 START_GRACE_S = 10.0
-CANCEL_WAIT_S = 5.0
+STOP_WAIT_S = 5.0
+STOP_MARKERS = {"cancelled": "cancel", "paused": "pause"}
+"""How a job ends that finds one of these files in its folder."""
 
 
 class StoredPlan(msgspec.Struct, frozen=True):
@@ -137,7 +139,7 @@ class Follower:
         for stamped in self._reader.read_new():
             self._folded = fold(self._folded, stamped)
         view = self._folded
-        if view.status in ("queued", "running") and not alive(view.id):
+        if view.under_way and not alive(view.id):
             # Read once more: the job may have ended between the reading and the look at its lock.
             for stamped in self._reader.read_new():
                 self._folded = fold(self._folded, stamped)
@@ -171,28 +173,38 @@ def list_jobs() -> list[JobView]:
 
 def cancel(job_id: str) -> JobView:
     """Stop a running job, and wait until it has stopped (normally well below a second)."""
+    return _stop(job_id, "cancelled")
+
+
+def pause(job_id: str) -> JobView:
+    """Stop a running job like `cancel`, and note that it is to go on later."""
+    return _stop(job_id, "paused")
+
+
+def _stop(job_id: str, outcome: str) -> JobView:
     follower = Follower(job_id)
-    if follower.view.status not in ("queued", "running"):
-        raise UsageError(f"Job {job_id} is not running.", f"It is {follower.view.status}.")
-    (job_folder(job_id) / "cancel").touch()
-    deadline = time.monotonic() + CANCEL_WAIT_S
-    while (follower.view.status in ("queued", "running") or alive(job_id)) and time.monotonic() < deadline:
+    if not (view := follower.view).under_way:
+        raise UsageError(f"Job {job_id} is not running.", f"It is {view.status}.")
+    (job_folder(job_id) / STOP_MARKERS[outcome]).touch()
+    deadline = time.monotonic() + STOP_WAIT_S
+    while (follower.view.under_way or alive(job_id)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return follower.view
 
 
 def resume(job_id: str) -> None:
-    """Go on with a job that failed, was cancelled or was interrupted: only what is missing is done.
+    """Go on with a job that failed, was cancelled, paused or interrupted: only what is missing is done.
 
     Returns once the new attempt has begun, so that whoever looks next does not see how the last one ended.
     """
     folder = job_folder(job_id)
     view = read_job(job_id)
-    if view.status in ("queued", "running"):
+    if view.under_way:
         raise UsageError(f"Job {job_id} is running already.", "", f"Watch it with `edgewise jobs attach {job_id}`.")
     if view.status == "done":
         raise UsageError(f"Job {job_id} is done.", "", "There is nothing left to resume.")
-    (folder / "cancel").unlink(missing_ok=True)
+    for marker in STOP_MARKERS.values():
+        (folder / marker).unlink(missing_ok=True)
     start(job_id, view.attempt + 1)
     follower = Follower(job_id)
     deadline = time.monotonic() + START_GRACE_S

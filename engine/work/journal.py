@@ -25,6 +25,8 @@ from engine.work.protocol import (
 )
 
 LOG_LINES = 200
+ENDED_EARLY = ("failed", "cancelled", "paused", "interrupted")
+"""How a job can be that is not done and could go on."""
 
 
 class Journal:
@@ -88,8 +90,8 @@ class StepView(Struct, frozen=True):
 
 
 class JobView(Struct, frozen=True):
-    """A job as a watcher sees it, folded from its journal. `status` is queued, running, done, failed, cancelled
-    or interrupted; rates are in the stage's units per second, sizes in bytes, times in seconds or Unix time.
+    """A job as a watcher sees it, folded from its journal. `status` is queued, running, done, failed, cancelled,
+    paused or interrupted; rates are in the stage's units per second, sizes in bytes, times in seconds or Unix time.
     """
 
     id: str
@@ -119,6 +121,16 @@ class JobView(Struct, frozen=True):
     notes: tuple[Note, ...] = ()
     error: dict[str, str] | None = None
     result: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it runs or is about to."""
+        return self.status in ("queued", "running")
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether it ended before it was done, and could go on."""
+        return self.status in ENDED_EARLY
 
     @property
     def running_step(self) -> StepView | None:

@@ -133,6 +133,15 @@ def own_memory() -> tuple[int, int]:
     return peak, peak
 
 
+def largest_child() -> int:
+    """Peak resident bytes of the largest child of this process that has ended; 0 where the system does not say."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 0
+
+
 def group_memory(pid: int) -> int | None:
     """Resident bytes of a process and all that descends from it; None when it is gone."""
     import psutil

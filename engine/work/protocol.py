@@ -88,7 +88,7 @@ class JobStarted(Struct, frozen=True, tag="job_started", tag_field="event"):
 
 
 class JobEnded(Struct, frozen=True, tag="job_ended", tag_field="event"):
-    """The attempt is over: `outcome` is done, failed or cancelled. A journal without it was interrupted."""
+    """The attempt is over: `outcome` is done, failed, cancelled or paused. A journal without it was interrupted."""
 
     outcome: str
     result: dict[str, Any]

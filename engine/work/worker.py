@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from engine.errors import Cancelled, EdgewiseError, UsageError, WorkerError
-from engine.work.processes import kill_group, own_memory
+from engine.work.processes import kill_group, largest_child, own_memory
 from engine.work.protocol import (
     MAX_LINE_BYTES,
     ChatMessage,
@@ -239,8 +239,9 @@ class Worker:
         report = StepReport(lambda event: self._line.event(request, event), str(params["step"]))
         result: dict[str, Any] = function(params["params"], Path(params["scratch"]), report)
         report.flush()
-        # The job looks once a second; a peak between two looks only the process itself knows.
-        self._line.event(request, Memory(str(params["step"]), *own_memory()))
+        # The job looks once a second; a peak between two looks only the process itself and the system know.
+        resident, peak = own_memory()
+        self._line.event(request, Memory(str(params["step"]), resident, max(peak, resident + largest_child())))
         return result
 
     def _generate(self, request: int, params: Mapping[str, Any]) -> dict[str, Any]:

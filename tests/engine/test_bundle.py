@@ -25,6 +25,7 @@ from engine.frameworks.contract import Environment
 from engine.hardware import probe
 from engine.hardware.facts import Cpu, Fact, Hardware
 from engine.work import jobs
+from tests.hub.makers import openvino
 
 from .models.writers import gguf, model_folder
 from .package_index import Index, Reporter, serve_index, wheel
@@ -254,6 +255,20 @@ class TestInstalling:
         name = self.install(path, tmp_path)["publish_1"]["artifact"]
         assert library.find_artifact(name).model_path.read_bytes() == file.read_bytes()
         assert (tmp_path / "box" / "cache" / "sources" / "source.tar.gz").read_bytes() == b"source"
+
+    def test_a_ready_made_folder_becomes_an_artifact(
+        self, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "Llama int4"
+        folder.mkdir()
+        for name, content in {**openvino(), "modeling_x.py": b"import os"}.items():
+            assert isinstance(content, bytes)
+            (folder / name).write_bytes(content)
+        path = packed(tmp_path, str(folder))
+        monkeypatch.setenv("EDGEWISE_DATA", str(tmp_path / "box"))
+        artifact = library.find_artifact(self.install(path, tmp_path)["publish_1"]["artifact"])
+        assert (artifact.manifest.framework, artifact.model_path) == ("openvino", artifact.path)
+        assert {file.path for file in artifact.manifest.files} == set(openvino()) - {"README.md"}
 
     def test_a_model_comes_into_the_models_folder(
         self, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

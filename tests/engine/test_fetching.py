@@ -1,5 +1,6 @@
 """Plans for models that are not here yet: fetched first, from the commit that was looked at, or pointed elsewhere."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from engine.errors import InputError
 from engine.hardware import probe
 from engine.models import find_model
 from tests.hub.conftest import hub
-from tests.hub.makers import gguf_summary, ggufs, llama, pickles
+from tests.hub.makers import gguf_summary, ggufs, llama, mlx, onnx, openvino, pickles
 from tests.hub.server import Hub
 
 __all__ = ["hub"]
 NAME = "acme/llama"
+FORMS = {"openvino": "openvino", "olive": "onnx", "mlx": "mlx"}
 
 
 @pytest.fixture
@@ -76,6 +78,58 @@ def test_a_pulled_gguf_can_be_chatted_with_by_its_name(family: Hub, capsys: pyte
     assert run(capsys, "models", "pull", NAME, "--yes")[0] == 0
     with pytest.raises(InputError, match="cannot be chatted with as it is"):
         library.find_runnable(NAME)
+
+
+READY = {
+    "openvino": ("ov/llama-int4-ov", openvino, "openvino-int4"),
+    "olive": ("ms/llama-onnx:cpu/cpu-int4", lambda: onnx("cpu/cpu-int4", "cuda/cuda-fp16"), "olive-int4"),
+    "mlx": ("mlx-community/llama-4bit", mlx, "mlx-4bit"),
+}
+
+
+@pytest.mark.parametrize("framework", READY)
+def test_a_ready_made_model_of_any_form_is_offered_fetched_and_run(
+    family: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, framework: str
+) -> None:
+    name, maker, precision = READY[framework]
+    family.add(name.partition(":")[0], maker(), base_model=NAME, tags=(FORMS[framework],), downloads=40)
+    plan = frameworks.make_plan(find_model(NAME), framework, precision, probe())
+    [said] = [text for text in plan.warnings if "already" in text]
+    assert f"`edgewise models pull {name}` fetches it, and `edgewise chat {name}` runs it" in said
+    with pytest.raises(InputError, match="not here yet"):
+        library.find_runnable(name)
+    status, path, told = run(capsys, "models", "pull", name, "--yes")
+    assert status == 0, told
+    family.requests.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for reference in (name, path.strip()):
+        artifact = library.find_runnable(reference)
+        assert (artifact.manifest.framework, artifact.model_path) == (framework, Path(path.strip()))
+        assert {"tokenizer.json", "tokenizer_config.json"} <= {file.path for file in artifact.manifest.files}
+    assert family.requests == []
+
+
+@pytest.mark.parametrize("framework", READY)
+def test_what_is_made_already_is_shown_with_a_verdict_and_not_converted(
+    family: Hub, capsys: pytest.CaptureFixture[str], framework: str
+) -> None:
+    name, maker, _ = READY[framework]
+    family.add(name.partition(":")[0], maker())
+    status, shown, _ = run(capsys, "models", "show", name, "--json")
+    told = json.loads(shown)
+    assert (status, told["format"]) == (0, FORMS[framework])
+    assert (told["verdict"]["words"], told["verdict"]["framework"]) == ("fits", framework)
+    assert [one["framework"] for one in told["supports"] if one["supported"]] == [framework]
+    for arguments in (("convert", name, "--yes"), ("advise", name)):
+        status, _, said = run(capsys, *arguments)
+        assert status == 1
+        assert "is made already" in said
+    for other in frameworks.NAMES:
+        with pytest.raises(InputError, match="is made already"):
+            frameworks.make_plan(find_model(name), other, frameworks.get(other).precisions()[0], probe())
+    run(capsys, "models", "pull", name, "--yes")
+    status, _, said = run(capsys, "convert", name, "--yes")
+    assert "`edgewise chat" in " ".join(said.split())
 
 
 def test_search_lists_what_the_hub_has_with_a_verdict(family: Hub, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,7 +178,9 @@ class TestRemoval:
             removal.plan_removal(["Tiny.gguf"])
         with pytest.raises(UsageError, match="in use"):
             moving.plan_move(data_dir().parent / "elsewhere")
-        jobs.cancel(job)
+        jobs.pause(job)
+        assert "no longer be resumed" in items()[f"job/{job}"].breaks[0]
+        assert job in " ".join(items()["model/Tiny.gguf"].breaks)
         removal.remove(removal.plan_removal(["Tiny.gguf"]))
 
     def test_only_what_edgewise_pulled_goes_from_the_hub_cache(self, home: Path) -> None:

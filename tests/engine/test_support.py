@@ -14,6 +14,7 @@ from engine.hardware import probe
 from engine.models import packaged_card, read_card
 from engine.models.card import ModelCard
 from engine.models.curation import curated, curated_list
+from engine.models.forms import SOURCES
 from tests.engine.models.writers import TINY_CONFIG, model_folder
 
 PACKAGES = "lib/python3.11/site-packages"
@@ -182,7 +183,7 @@ class TestFiles:
         assert known is not None
         assert known.names == names
 
-    @pytest.mark.parametrize("form", support.FORMS)
+    @pytest.mark.parametrize("form", SOURCES)
     @pytest.mark.parametrize("framework", frameworks.NAMES)
     def test_an_environment_without_them_decides_nothing(self, framework: str, form: str, tmp_path: Path) -> None:
         assert frameworks.get(framework).architectures(tmp_path, form) is None
@@ -232,7 +233,7 @@ class TestTable:
     def test_it_has_every_framework_and_form_with_its_version(self) -> None:
         table = support.read_table().frameworks
         assert set(table) == set(frameworks.NAMES)
-        assert all(set(forms) == set(support.FORMS) for forms in table.values())
+        assert all(set(forms) == set(SOURCES) for forms in table.values())
         assert all(known.names and known.package for forms in table.values() for known in forms.values())
 
     def test_every_curated_model_names_its_class_and_some_framework_takes_it(self) -> None:

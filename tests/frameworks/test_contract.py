@@ -12,7 +12,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from engine import frameworks, library
+from engine import cli, frameworks, library
 from engine.errors import InputError, ResourceError
 from engine.frameworks.environments import read_ready
 from engine.hardware import probe
@@ -22,6 +22,10 @@ from engine.work.client import WorkerClient
 from engine.work.journal import JobView, JournalReader
 from engine.work.protocol import ChatMessage, GenerateOptions, LoadOptions, Progress, StageStarted
 from tests.frameworks.conftest import require_environments, wait
+from tests.hub.conftest import hub
+from tests.hub.server import Hub
+
+__all__ = ["hub"]
 
 pytestmark = pytest.mark.framework
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
@@ -39,14 +43,12 @@ class Case(NamedTuple):
     """How soon an answer stops."""
     stop_prompt_s: float = 1.0
     """How soon reading a prompt stops."""
-    size_error: float = 0.12
-    """How far a predicted size may be off; llama.cpp's own rules are known exactly."""
     tie_nats: float = 1e-6
     """How near two tokens must be for a chat that computes with fewer bits than a score to take the other one."""
 
 
 CASES = {
-    "llamacpp": Case(("Q4_0", "Q8_0"), ("run",), ("run", "convert"), "quantize", size_error=0.02),
+    "llamacpp": Case(("Q4_0", "Q8_0"), ("run",), ("run", "convert"), "quantize"),
     "openvino": Case(
         ("openvino-int4", "openvino-int8"), ("run", "convert"), ("run", "export"), "compress", tie_nats=0.6
     ),
@@ -170,7 +172,7 @@ def test_predicted_size_is_right(converted: dict[str, JobView], framework: str) 
         size = library.find_artifact(str(view.result["artifact"])).manifest.size_bytes
         entry = catalogue.precisions_of(framework)[precision]
         assert forecast_size(catalogue, entry, packaged_card()).size_bytes == pytest.approx(
-            size, rel=CASES[framework].size_error
+            size, rel=catalogue.files[framework].error
         )
 
 
@@ -339,6 +341,25 @@ async def test_loaded_says_which_device(framework: str, converted: dict[str, Job
         assert caught.value.remedy
     finally:
         await worker.close()
+
+
+def test_a_result_on_the_hub_is_fetched_and_chatted_with(
+    framework: str, converted: dict[str, JobView], hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = library.find_artifact(str(converted[CASES[framework].precisions[0]].result["artifact"]))
+    folder = "cpu/int4/" if framework == "olive" else ""
+    files = {f"{folder}{record.path}": artifact.path / record.path for record in artifact.manifest.files}
+    hub.add("org/ready-made", files | {"README.md": b"# Ready-made\n", "modeling_x.py": b"raise SystemExit"})
+    assert cli.main(["models", "pull", "org/ready-made", "--yes"]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert not list(path.rglob("*.py"))
+    assert library.find_runnable("org/ready-made").manifest.framework == framework
+    asked = ["--prompt", QUESTION[0].content, "--temperature", "0", "--max-tokens", "8", "--context", str(CONTEXT)]
+    answers = []
+    for name in (artifact.manifest.id, "org/ready-made"):
+        assert cli.main(["chat", name, *asked]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] != "\n"
 
 
 def interrupted(framework: str, name: str) -> str:

@@ -30,7 +30,18 @@ def card_of_width(width: int) -> ModelCard:
         for role in ("embedding", "attention_v", "ffn_down")
     )
     return ModelCard(
-        "a model", "/nowhere", "safetensors", "llama", 6 * width * width, 12 * width * width, 6, groups, layers=8
+        "a model",
+        "/nowhere",
+        "safetensors",
+        "llama",
+        6 * width * width,
+        12 * width * width,
+        6,
+        groups,
+        layers=8,
+        heads=9,
+        kv_heads=3,
+        head_width=64,
     )
 
 
@@ -231,21 +242,6 @@ async def test_context_and_device_are_what_they_are(client: WorkerClient, tiny: 
     if (await load(client, tiny.parent / "mlx-4bit"))["device"] == "CPU":
         with pytest.raises(ResourceError, match="finds no GPU"):
             await load(client, tiny.parent / "mlx-4bit", device="gpu")
-
-
-@pytest.mark.framework
-async def test_an_mlx_folder_can_be_converted_again(client: WorkerClient, tiny: Path) -> None:
-    await convert(client, tiny, "mlx-8bit")
-    source = tiny.parent / "again"
-    (tiny.parent / "mlx-8bit").rename(source)
-    step, *_ = FRAMEWORK.plan(read_card(tiny), "mlx-4bit", Hardware(), {})
-    params = {**step.params, "source": str(source), "job": "test", "results": {}}
-    events: list[dict[str, Any]] = []
-    request = {"kind": "convert", "step": "convert", "params": params, "scratch": str(tiny.parent)}
-    await client.request("run_step", request, events.append)
-    assert any(event["event"] == "note" and "quantized already" in event["text"] for event in events)
-    config = json.loads((tiny.parent / "mlx-4bit" / "config.json").read_bytes())
-    assert config["quantization"]["bits"] == 4
 
 
 @pytest.mark.framework

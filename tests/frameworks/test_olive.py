@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,18 @@ from engine.models import packaged_card
 from engine.models.card import ModelCard, WeightGroup
 from engine.work import jobs
 from engine.work.client import WorkerClient
+from engine.work.processes import environment_python, worker_variables
 from tests.frameworks.conftest import require, require_environments, wait
 from tests.frameworks.test_contract import makes_sense
+from tests.hub.makers import GENAI, onnx
 
 pytestmark = pytest.mark.framework
 
+STOPS = """
+import pathlib, sys
+from engine.frameworks.tokens import FolderTokenizer
+print(FolderTokenizer(pathlib.Path(sys.argv[1])).stop_tokens())
+"""
 CARD = ModelCard(
     name="Small",
     path="/models/small",
@@ -340,3 +348,15 @@ def test_a_device_is_the_one_asked_for_or_refused() -> None:
             choose_provider(device, cpu_only)
     with pytest.raises(InputError):
         choose_provider("abacus", cpu_only)
+
+
+def test_a_repository_ends_answers_where_its_genai_config_says(data: Path, tmp_path: Path) -> None:
+    require_environments("olive", "run")
+    model = {**GENAI["model"], "eos_token_id": [257, 65]}
+    for name, content in onnx("", settings={**GENAI, "model": model}).items():
+        assert isinstance(content, bytes)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "config.json").write_text('{"eos_token_id": 66}')
+    command = [environment_python("olive-run"), "-P", "-c", STOPS, tmp_path]
+    told = subprocess.run(command, env=worker_variables({}), capture_output=True, text=True, check=True)
+    assert json.loads(told.stdout) == [65, 257]

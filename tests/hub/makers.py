@@ -1,4 +1,6 @@
-"""Repositories as they are really laid out: a llama in safetensors, one or several files; GGUF files; pickles only."""
+"""Repositories as they are really laid out: a llama in safetensors, one or several files, as GGUF files, for OpenVINO,
+for ONNX Runtime GenAI and for MLX; pickles only.
+"""
 
 import json
 import random
@@ -8,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from tests.engine.models.writers import TINY_METADATA, gguf
+from tests.engine.models.writers import TINY_METADATA, gguf, safetensors
 from tests.hub.contents import Source
 
 MIB = 2**20
@@ -194,6 +196,71 @@ def gguf_summary(layers: int = 1) -> dict[str, Any]:
     """What the hub tells of such a file without anyone opening it."""
     parameters = 256 * 3 + layers * (256 + 256 * 256 + 256 * 128 + 2 * 256 * 512)
     return {"total": parameters, "architecture": "llama", "context_length": CONTEXT, "chat_template": TEMPLATE}
+
+
+GRAPH = (
+    '<?xml version="1.0"?><net name="Model0" version="11"><layers><layer id="0" name="w" type="Const">'
+    '<data element_type="u4" shape="64, 64" offset="{offset}" size="{size}" /></layer></layers></net>'
+)
+
+
+def openvino(size_bytes: int = 40_000) -> dict[str, Source]:
+    """A llama as OpenVINO's exporter leaves it: graphs, their weights, a tokenizer as a graph and as Hugging Face's."""
+    files: dict[str, Source] = {}
+    for name, size in (("model", size_bytes), ("tokenizer", 100), ("detokenizer", 50)):
+        files[f"openvino_{name}.xml"] = GRAPH.format(offset=0, size=size).encode()
+        files[f"openvino_{name}.bin"] = bytes(size)
+    return files | _texts(_config(64, 192, 1)) | {"openvino_config.json": b"{}"}
+
+
+GENAI = {
+    "model": {
+        "type": "llama",
+        "bos_token_id": 256,
+        "eos_token_id": [257],
+        "context_length": CONTEXT,
+        "vocab_size": VOCABULARY,
+        "decoder": {
+            "filename": "model.onnx",
+            "head_size": 32,
+            "hidden_size": 64,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "num_hidden_layers": 1,
+            "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},
+            "inputs": {"input_ids": "input_ids"},
+        },
+    },
+    "search": {"max_length": CONTEXT},
+}
+
+
+def onnx(*folders: str, settings: dict[str, Any] = GENAI) -> dict[str, Source]:
+    """A llama for ONNX Runtime GenAI in each of the folders, which are called after what they are for."""
+    texts = _texts({})
+    inside = {name: texts[name] for name in ("tokenizer.json", "tokenizer_config.json")}
+    inside |= {"genai_config.json": json.dumps(settings).encode(), "model.onnx": bytes(3000)}
+    inside |= {"model.onnx.data": bytes(37_000), "configuration_llama.py": b"import os"}
+    files = {f"{folder}/{name}" if folder else name: content for folder in folders for name, content in inside.items()}
+    return files | {"README.md": texts["README.md"]}
+
+
+def mlx(bits: int = 4) -> dict[str, Source]:
+    """A llama as mlx-lm quantizes it: matrices packed into words of 32 bits, with scales and biases."""
+    hidden, group_size = 64, 32
+    config = _config(hidden, 192, 1) | {"quantization": {"group_size": group_size, "bits": bits}}
+    config["quantization_config"] = config["quantization"]
+    tensors: dict[str, tuple[str, Sequence[int], int]] = {}
+    for name, shape in _tensors(hidden, 192, 1):
+        if len(shape) == 1:
+            tensors[name] = ("BF16", shape, 2 * shape[0])
+            continue
+        rows, width = shape
+        tensors[name] = ("U32", (rows, width * bits // 32), rows * width * bits // 8)
+        for part in ("scales", "biases"):
+            other = name.replace("weight", part)
+            tensors[other] = ("BF16", (rows, width // group_size), 2 * rows * width // group_size)
+    return _texts(config) | {"model.safetensors": safetensors(tensors)}
 
 
 def pickles() -> dict[str, Source]:

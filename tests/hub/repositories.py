@@ -120,7 +120,8 @@ class Repository:
         """The card's tags and those which the hub adds."""
         suffixes = {path.rsplit(".", 1)[-1] for path in commit.files}
         base = listed(self.card.get("base_model"))
-        relation = "quantized" if "gguf" in suffixes or "mlx" in self.extra_tags else "finetune"
+        made = "gguf" in suffixes or {"mlx", "openvino", "onnx"} & set(self.extra_tags)
+        relation = "quantized" if made else "finetune"
         return [
             *([self.library] if self.library else []),
             *(kind for kind in ("safetensors", "gguf") if kind in suffixes),

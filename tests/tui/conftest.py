@@ -99,6 +99,10 @@ class World:
         self.calls.append(("cancel", job_id))
         self.jobs[job_id] = samples.job("cancelled", id=job_id)
 
+    def pause(self, job_id: str) -> None:
+        self.calls.append(("pause", job_id))
+        self.jobs[job_id] = samples.job("paused", id=job_id)
+
     def resume(self, job_id: str) -> None:
         self.calls.append(("resume", job_id))
         self.jobs[job_id] = samples.job("running", id=job_id, attempt=2)
@@ -178,6 +182,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
             "list_jobs": world.list_jobs,
             "find_job": world.find_job,
             "read_job": lambda job_id: world.jobs[job_id],
+            "pause": world.pause,
             "cancel": world.cancel,
             "resume": world.resume,
             "remove": world.remove_job,

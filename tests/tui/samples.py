@@ -28,7 +28,7 @@ from engine.models.card import ModelCard, WeightGroup
 from engine.space.items import Item
 from engine.work.journal import JobView, StepView
 from engine.work.protocol import Note
-from tui.hub_looks import GgufChoice, Look
+from tui.hub_looks import Look, ModelChoice
 
 MIB, GIB = 1 << 20, 1 << 30
 NOON = 1_767_268_800.0
@@ -124,10 +124,11 @@ CURATED = replace(
 
 def judge(card: ModelCard) -> Verdict:
     """A machine with 2 GiB: quantized files fit as they are, larger models at Q4_K_M, very large ones not at all."""
-    as_it_is, fits = card.quantized and card.format == "gguf", card.size_bytes < 8 * GIB
+    as_it_is, fits = bool(card.quantized and card.framework), card.size_bytes < 8 * GIB
     needed = Estimate((card.size_bytes if as_it_is else card.size_bytes / 3) + 180e6, "weights, cache and buffers")
     speed = Estimate(2e10 / card.size_bytes, "memory bandwidth measured here, 21 GB/s")
-    return Verdict(fits, "llamacpp", "" if as_it_is or not fits else "Q4_K_M", 4096, needed, speed)
+    framework = card.framework if as_it_is else "llamacpp"
+    return Verdict(fits, framework, "" if as_it_is or not fits else "Q4_K_M", 4096, needed, speed)
 
 
 def _forecast(
@@ -149,7 +150,9 @@ def _forecast(
     )
 
 
-CATALOGUE = Catalogue({}, {}, {}, {}, Weights(0, 0, 0, 0, 0, {}), (), {}, {}, {}, {}, load_catalogue().precisions, {})
+CATALOGUE = Catalogue(
+    {}, {}, {}, {}, Weights(0, 0, 0, 0, 0, {}), (), {}, {}, {}, {}, {}, {}, load_catalogue().precisions, {}
+)
 
 FORECASTS = (
     _forecast("Q2_K", "ultra-low", 2.6, 84, 231, 0.445, "poor: only for the extreme case", 30),
@@ -368,7 +371,8 @@ def look(repository: str) -> Look:
     card = replace(card, format="gguf", size_bytes=398 * MIB, quantized=True, estimated=True)
     sizes = (("Q4_K_M", 398), ("Q8_0", 531), ("F16", 994), ("F32", 9000))
     choices = tuple(
-        GgufChoice(f"qwen2.5-0.5b-{name}.gguf", name, size * MIB, size < 8000, name == "Q4_K_M") for name, size in sizes
+        ModelChoice(f"qwen2.5-0.5b-{name}.gguf", name, size * MIB, size < 8000, name == "Q4_K_M")
+        for name, size in sizes
     )
     return Look(told, Reference(repository, "", choices[0].file), card, judge(card), choices)
 

@@ -17,7 +17,7 @@ from textual.binding import Binding
 from textual.widgets import Input
 
 from engine.errors import UsageError
-from engine.settings import Settings, load_settings, save_settings, settings_path
+from engine.settings import Settings, change_model_folders, load_settings, save_settings, settings_path
 from tests.tui import samples
 from tests.tui.conftest import World
 from tests.tui.steps import go, place, press, settle, shown
@@ -176,6 +176,16 @@ class TestLooks:
             await settle(pilot)
         assert load_settings()[0].theme == theme
         assert EdgewiseApp().theme == theme
+
+    async def test_folders_that_were_added_meanwhile_stay(self, world: World, tmp_path: Path) -> None:
+        app = EdgewiseApp()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settle(pilot)
+            change_model_folders([str(tmp_path)], [])
+            app.wear("light")
+            await settle(pilot)
+        kept = load_settings()[0]
+        assert (kept.theme, kept.model_folders) == ("light", [str(tmp_path)])
 
 
 class TestBandwidth:

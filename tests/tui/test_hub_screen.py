@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from engine.errors import InputError
 from engine.models.card import ModelCard
 from tests.hub.conftest import hub
-from tests.hub.makers import gguf_summary, ggufs, llama, pickles
+from tests.hub.makers import gguf_summary, ggufs, llama, onnx, pickles
 from tests.hub.server import Hub
 from tests.tui import samples
 from tests.tui.conftest import World
@@ -184,7 +184,7 @@ class TestTaking:
             await search(pilot, "GGUF")
             await press(pilot, "enter")
             text = shown(pilot.app)
-            assert "Which precision?" in text
+            assert "Which of them?" in text
             assert re.search(r"› Q4_K_M +[\d.]+ KiB  ✓ fits  ● recommended", text), text
             assert "F16" in text
             await press(pilot, "escape")
@@ -194,6 +194,19 @@ class TestTaking:
             assert pilot.app.settings.model.endswith("llama-Q8_0.gguf")
             await press(pilot, "enter")
         assert world.calls[-1][0] == "plan"
+
+    async def test_one_of_several_folders(self, stocked: Hub) -> None:
+        stocked.add("ms/llama-onnx", onnx("cuda/cuda-int4", "cpu/cpu-int4"), tags=("onnx",))
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await search(pilot, "llama-onnx")
+            assert "as onnx" in shown(pilot.app)
+            await press(pilot, "enter")
+            text = shown(pilot.app)
+            assert re.search(r"› cpu-int4 +[\d.]+ KiB  ✓ fits  ● recommended", text), text
+            assert "cuda-int4" in text
+            await press(pilot, "enter")
+            assert "is made already" in shown(pilot.app)
+            assert place(pilot.app) == "HubScreen"
 
     async def test_a_precision_that_does_not_fit_is_not_recommended(
         self, stocked: Hub, monkeypatch: pytest.MonkeyPatch

@@ -1,15 +1,23 @@
 """Each screen on its own: what it shows and what its keys do."""
 
+from pathlib import Path
+from typing import Any
+
 import msgspec
 import pytest
 
 from engine.advice.records import Estimate
 from engine.errors import InputError, ResourceError
 from engine.hardware.facts import Fact, Hardware
+from engine.text import human_count
 from tests.tui import samples
 from tests.tui.conftest import World
 from tests.tui.steps import go, place, press, settle, shown
 from tui.app import EdgewiseApp
+
+
+async def no_session(artifact: Any) -> Any:
+    raise ResourceError("There is no worker.", "This is a test.", "")
 
 
 class TestWelcome:
@@ -153,9 +161,49 @@ class TestModel:
             assert text.index("On the hub, fetched when") < text.index("Qwen2.5-1.5B-Instruct")
             assert "Speed         memory bandwidth measured here" in text
 
+    async def test_an_estimated_card_says_so(self, world: World) -> None:
+        world.cards.append(
+            msgspec.structs.replace(samples.FOLDER, name="Glanced", path="/x/y", estimated=True, chat_template=None)
+        )
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await go(pilot, "model")
+            await press(pilot, "down", "down")
+            text = shown(pilot.app)
+        [row] = [line for line in text.splitlines() if "Glanced" in line and "✓" in line]
+        assert f"~{human_count(samples.FOLDER.parameters)}" in row
+        assert f"~{human_count(samples.CURATED.parameters)}" not in text
+        assert "Chat template unknown" in text
+        assert "Worked out from totals" in text
+
+    async def test_what_needs_no_conversion_can_be_chatted_with(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        ready = samples.replace(samples.FOLDER, name="Ready-ov", path=str(tmp_path), format="openvino")
+        world.cards = [samples.FOLDER, ready]
+        opened: list[str] = []
+        monkeypatch.setattr("engine.library.find_artifact", lambda path: opened.append(path) or samples.ARTIFACT)
+        monkeypatch.setattr("engine.chat.open_session", no_session)
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await go(pilot, "model")
+            await press(pilot, "home")
+            assert "c Chat" not in shown(pilot.app)
+            await press(pilot, "c", "down")
+            assert "c Chat" in shown(pilot.app)
+            await press(pilot, "enter")
+            text = " ".join(shown(pilot.app).split())
+            assert "Ready-ov is made already" in text
+            assert "convert from the original weights" in text
+            assert place(pilot.app) == "ModelScreen"
+            await press(pilot, "c")
+            assert place(pilot.app) == "ChatScreen"
+        assert opened == [str(tmp_path)]
+
     async def test_the_curated_one_that_is_here_is_listed_once(self, world: World) -> None:
         name = "Qwen/Qwen2.5-1.5B-Instruct"
-        here = msgspec.structs.replace(samples.FOLDER, path="/hf/x", origin="hub cache", repository=name)
+        commit = "0f" * 20
+        here = msgspec.structs.replace(
+            samples.FOLDER, path=f"/hf/{commit}", origin="hub cache", repository=name, revision=commit
+        )
         world.cards.append(here)
         async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
             await go(pilot, "model")
@@ -164,7 +212,7 @@ class TestModel:
             await pilot.press(*name)
             await press(pilot, "enter")
             assert place(pilot.app) == "ModelScreen"
-            assert "Path          /hf/x" in shown(pilot.app)
+            assert f"Path          /hf/{commit}" in shown(pilot.app)
 
     async def test_what_has_come_meanwhile_is_there_on_return(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -292,6 +340,17 @@ class TestProgress:
             await settle(pilot)
             assert "running, attempt 2" in shown(pilot.app)
         assert [name for name, *_ in world.calls] == ["cancel", "resume"]
+
+    async def test_pauses_and_resumes(self, world: World) -> None:
+        job = world.add_job(samples.job("running"))
+        async with EdgewiseApp().run_test(size=(80, 24)) as pilot:
+            await go(pilot, f"job:{job.id}")
+            await press(pilot, "p")
+            assert "! paused" in shown(pilot.app)
+            assert "Paused. What was done is kept; r goes on from there." in shown(pilot.app)
+            await press(pilot, "p", "c")
+            await press(pilot, "r")
+        assert [name for name, *_ in world.calls] == ["pause", "resume"]
 
     async def test_a_failure_says_what_why_and_what_to_do(self, world: World) -> None:
         job = world.add_job(samples.job("failed"))

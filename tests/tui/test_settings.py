@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import ResourceError
-from engine.settings import Settings, load_settings, save_settings, settings_path
+from engine.errors import InputError, ResourceError
+from engine.settings import Settings, change_model_folders, load_settings, save_settings, settings_path
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +89,50 @@ def test_no_bytes_can_stop_the_start(content: bytes) -> None:
     settings_path().write_bytes(content)
     settings, _ = load_settings()
     assert isinstance(settings, Settings)
+
+
+class TestModelFolders:
+    def test_are_added_once_and_taken_out_again(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        save_settings(Settings(theme="light", model_folders=["~/old"]))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "models").mkdir()
+        assert change_model_folders(["models"], []) == ""
+        stored = Settings(theme="light", model_folders=["~/old", str(tmp_path / "models")])
+        assert load_settings()[0] == stored
+        written = settings_path().stat().st_mtime_ns
+        change_model_folders([str(tmp_path / "x" / ".." / "models")], [])
+        assert settings_path().stat().st_mtime_ns == written
+        (tmp_path / "models").rmdir()
+        change_model_folders([], ["models", str(tmp_path / "old")])
+        assert load_settings()[0] == Settings(theme="light")
+
+    def test_what_is_no_folder_or_was_not_added_is_refused_and_nothing_changed(self, tmp_path: Path) -> None:
+        change_model_folders([str(tmp_path)], [])
+        (tmp_path / "file.gguf").write_bytes(b"")
+        for add, remove, why in (
+            (["/nowhere/at/all"], [], "nothing at this path"),
+            ([str(tmp_path / "file.gguf")], [], "is a file"),
+            ([str(tmp_path.parent)], ["/nowhere"], f"Added are {tmp_path}, {tmp_path.parent}."),
+        ):
+            with pytest.raises(InputError) as caught:
+                change_model_folders(add, remove)
+            assert why in caught.value.why
+            assert caught.value.remedy
+        assert load_settings()[0].model_folders == [str(tmp_path)]
+
+    @pytest.mark.skipif(os.name == "nt", reason="names are text there")
+    def test_a_name_that_cannot_be_written_down(self, data: Path, tmp_path: Path) -> None:
+        folder = os.fsdecode(bytes(tmp_path) + b"/\xff")
+        os.mkdir(folder)
+        with pytest.raises(InputError, match="could not be saved"):
+            change_model_folders([folder], [])
+        assert list(data.iterdir()) == []
+
+    def test_broken_settings_are_kept_aside_and_told(self, data: Path, tmp_path: Path) -> None:
+        data.mkdir()
+        settings_path().write_bytes(b"{")
+        assert "kept as" in change_model_folders([str(tmp_path)], [])
+        assert load_settings()[0].model_folders == [str(tmp_path)]

@@ -117,13 +117,13 @@ class TestModelAndPrecision:
 
 @both_sizes
 class TestWork:
-    @pytest.mark.parametrize("status", ["queued", "running", "done", "failed", "interrupted"])
+    @pytest.mark.parametrize("status", ["queued", "running", "done", "failed", "paused", "interrupted"])
     def test_progress(self, world: World, snap_compare: Any, size: tuple[int, int], status: str) -> None:
         world.add_job(samples.job(status))
         assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("job"))
 
     def test_jobs(self, world: World, snap_compare: Any, size: tuple[int, int]) -> None:
-        for index, status in enumerate(("running", "failed", "cancelled", "done")):
+        for index, status in enumerate(("running", "failed", "cancelled", "paused", "done")):
             world.add_job(samples.job(status, id=str(index)))
         assert snap_compare(EdgewiseApp(), terminal_size=size, run_before=show("jobs", "down"))
 

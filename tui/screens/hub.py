@@ -50,7 +50,8 @@ What the Hugging Face hub has, the most downloaded first. "~" before a verdict: 
 alone. Where the cursor rests, the model's own headers are read, some hundred kilobytes, and the verdict is that of
 its card. Nothing is fetched before you start a plan.
 
-Enter takes the model; where there are several GGUF files, you are asked which precision. p only fetches it.
+Enter takes the model; where a repository has several, you are asked which. p only fetches it:
+what is made for a framework already cannot be converted, only chatted with, from the list of models once it is here.
 / searches for something else. "gated": its publisher wants conditions accepted on its page first.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -243,7 +244,7 @@ Enter takes the model; where there are several GGUF files, you are asked which p
 
         selected = next((choice.file for choice in look.choices if choice.recommended), "")
         self.app.push_screen(
-            Dialog(lines(heading("Which precision?"), _several(look)), _choices(look), selected),
+            Dialog(lines(heading("Which of them?"), _several(look)), _choices(look), selected),
             lambda file: self._choose(look, file, use) if file else None,
         )
 
@@ -302,7 +303,7 @@ def look_lines(look: "Look") -> Content:
 
 
 def _several(look: "Look") -> str:
-    return f"{look.repository.id} has {len(look.choices)} GGUF models; the card is that of {look.reference.file}."
+    return f"{look.repository.id} has {len(look.choices)} models; the card is that of {look.reference.file}."
 
 
 def _choices(look: "Look") -> "list[tuple[str, Content]]":

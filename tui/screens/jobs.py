@@ -1,4 +1,4 @@
-"""Jobs: all of them, newest first; follow, cancel, resume, remove."""
+"""Jobs: all of them, newest first; follow, pause, cancel, resume, remove."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from textual.widgets import OptionList, Static
 
 from engine.text import human_seconds
 from tui.screens.page import Page
-from tui.widgets.cells import bad, caution, good, heading, lines, muted, plain
+from tui.widgets.cells import STATUS_STYLES, heading, lines, muted, plain
 from tui.widgets.table import Column, Row, Table, row
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ class JobsScreen(Page):
     HELP = """
 All jobs, newest first. Enter shows one as it is now.
 
-Jobs run by themselves and outlive this program. A job that failed, was cancelled or was interrupted can go on from
-where it stopped. Removing a job deletes its journal and scratch files; models that it made stay in the library.
+Jobs run by themselves and outlive this program. p pauses one within a second and c cancels it; what is done
+is kept. A job that failed, was paused, cancelled or interrupted can go on from where it stopped. Removing a job deletes
+its journal and scratch files; models that it made stay in the library.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "pause", "Pause", id="jobs.pause"),
         Binding("c", "cancel", "Cancel", id="jobs.cancel"),
         Binding("r", "resume", "Resume", id="jobs.resume"),
         Binding("d,delete", "remove", "Remove", id="jobs.remove", key_display="d"),
@@ -85,13 +87,20 @@ where it stopped. Removing a job deletes its journal and scratch files; models t
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what can be done to the job under the cursor."""
-        if action not in ("cancel", "resume", "remove"):
+        if action not in ("pause", "cancel", "resume", "remove"):
             return True
         job = self._job() if self.is_mounted else None
         if job is None:
             return False
-        running = job.status in ("queued", "running")
-        return {"cancel": running, "resume": not running and job.status != "done"}.get(action, not running)
+        if action == "resume":
+            return job.ended_early
+        return job.under_way == (action != "remove")
+
+    def action_pause(self) -> None:
+        """Stop the job under the cursor for now."""
+        from engine.work import jobs
+
+        self._change(jobs.pause, "Pausing the job…")
 
     def action_cancel(self) -> None:
         """Stop the job under the cursor."""
@@ -139,14 +148,14 @@ where it stopped. Removing a job deletes its journal and scratch files; models t
         self.query_one(Table).update([job_row(view) for view in views])
         self.refresh_bindings()
         if self._timer:
-            busy = any(view.status in ("queued", "running") for view in views)
+            busy = any(view.under_way for view in views)
             self._timer.resume() if busy and self.is_current else self._timer.pause()
 
 
 def job_row(job: "JobView") -> Row:
     """A job in one line."""
     done = sum(step.status in ("done", "skipped") for step in job.steps)
-    state = {"done": good, "failed": bad, "cancelled": caution, "interrupted": caution}.get(job.status)
+    state = STATUS_STYLES.get(job.status)
     took = human_seconds(job.ended_at - job.started_at) if job.ended_at and job.started_at else ""
     return row(
         job.id,

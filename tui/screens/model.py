@@ -42,18 +42,22 @@ class ModelScreen(TakingPage):
     PLACE = "model"
     HELP = """
 First comes what this machine has: the packaged model, the models folder, the caches of the Hugging Face hub, LM Studio,
-Ollama and llama.cpp, and folders of your own. Below it are small chat models that the hub has.
+Ollama and llama.cpp, and folders of your own (`edgewise models folders --add DIR`). Below it are small chat models that
+the hub has.
 
 “Here” says whether a model runs on this machine: as it is, at a precision that it would be converted to, or not.
-"~" marks a prediction; the card says what it is based on. Cards are read from headers; no weights are loaded.
+"~" marks a prediction; the card says what it is based on. Cards are read from headers; no weights are loaded. Where
+there are many headers to read, some cards are estimated at first.
 
-/ takes the path of a .gguf file or of a Hugging Face folder; a name on the hub, organisation/name, with @revision
-and :precision where needed; the address of a model's page; or words, which are searched for on the hub. The hub is
-asked only then, and when you take a model that is there.
+/ takes the path of a .gguf file or of a model's folder; a name on the hub, organisation/name, with @revision and
+:precision or :folder where needed; the address of a model's page; or words, which are searched for on the hub. The
+hub is asked only then, and when you take a model that is there.
 
-Enter takes the model. p only fetches one that is not here yet.
+Enter takes the model. p only fetches one that is not here yet. c chats with one that needs no conversion: a GGUF, or
+what was made for OpenVINO, ONNX Runtime GenAI or MLX.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "chat", "Chat", id="model.chat"),
         Binding("slash", "path", "Path, name or search", id="model.path", key_display="/"),
     ]
 
@@ -119,8 +123,18 @@ Enter takes the model. p only fetches one that is not here yet.
             self.app.push_screen(HubScreen(given, self.machine))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what is not here can be fetched."""
-        return action != "fetch" or (self.is_mounted and self._is_elsewhere(self._card()))
+        """Only what is not here can be fetched, and only what is here in a form that a framework runs chatted with."""
+        if action not in ("fetch", "chat"):
+            return True
+        card = self._card() if self.is_mounted else None
+        if action == "fetch":
+            return self._is_elsewhere(card)
+        return bool(card and card.framework and card.path and os.path.lexists(card.path))
+
+    def action_chat(self) -> None:
+        """Chat with the model under the cursor as it is."""
+        if card := self._card():
+            self.edgewise.go(f"chat:{card.path}")
 
     def action_fetch(self) -> None:
         """Fetch the model under the cursor and do nothing else with it."""
@@ -154,9 +168,8 @@ Enter takes the model. p only fetches one that is not here yet.
             return None
         asked = parse_reference(given)
         for key, card in self.cards.items():
-            whole = not asked.file and card.format == "safetensors"
             same = card.repository == asked.repository and asked.revision in ("", card.revision)
-            if same and card.path and (whole or (asked.file and card.path.endswith(f"/{asked.file}"))):
+            if same and card.path.endswith(f"/{asked.file or card.revision}"):
                 return key
         return None
 
@@ -211,10 +224,11 @@ def known_models() -> "list[ModelCard]":
 
 def _row(key: str, card: "ModelCard", verdict: "Verdict | None") -> Row:
     memory, speed = figures(verdict)
+    about = "~" if card.estimated and card.origin != CURATED else ""
     return row(
         key,
         strong(card.name),
-        human_count(card.parameters),
+        about + human_count(card.parameters),
         human_bytes(card.size_bytes),
         verdict_cell(verdict),
         memory,

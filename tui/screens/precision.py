@@ -257,6 +257,8 @@ def basis(forecast: "PrecisionForecast", options: str = "") -> Content:
 
     def told(label: str, estimate: "Estimate") -> Content:
         origin = "measured" if estimate.measured else "predicted" if estimate.value is not None else "unknown"
+        if estimate.low is not None and estimate.high is not None:
+            origin += f", {human_bytes(estimate.low)} to {human_bytes(estimate.high)}"
         return Content.assemble(
             (f"{label:<10}", "$foreground-muted"), f"{origin}: ", plain(estimate.basis or "no basis given")
         )

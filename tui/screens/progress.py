@@ -15,7 +15,7 @@ from textual.widgets import Static
 from engine.errors import EdgewiseError
 from engine.text import human_bytes, human_seconds, printable
 from tui.screens.page import Page
-from tui.widgets.cells import bad, bar, caution, good, heading, lines, muted, plain, strong
+from tui.widgets.cells import STATUS_STYLES, bad, bar, caution, good, heading, lines, muted, plain, strong
 from tui.widgets.steps import step_lines
 from tui.widgets.tail import Tail
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 POLL_S, SPARING_POLL_S = 0.5, 1.0
 BESIDE_STEPS, BESIDE_RESULT = 16, 8
 """Lines that are kept for everything but the steps, and beside it for what a job has found."""
-STATUS_STYLES = {"done": good, "failed": bad, "cancelled": caution, "interrupted": caution}
 
 
 class ProgressScreen(Page):
@@ -37,12 +36,14 @@ class ProgressScreen(Page):
     HELP = """
 The steps of the job, the stage under way, and the last lines that the tools wrote.
 
-The job runs by itself. Escape goes back and leaves it running; so does quitting. c stops it within a second and
-keeps what is done; r goes on from there. An interrupted job was killed or lost its machine: resume it.
+The job runs by itself. Escape goes back and leaves it running; so does quitting. p pauses it within a second, and
+c cancels it; what is done is kept, and r goes on from there. An interrupted job was killed or lost its machine: resume
+it.
 
 Where something was measured, Enter shows what was found: the verdict, or the candidates beside each other.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "pause", "Pause", id="job.pause"),
         Binding("c", "cancel", "Cancel", id="job.cancel"),
         Binding("r", "resume", "Resume", id="job.resume"),
         Binding("enter", "found", "What was found", id="job.found", key_display="enter"),
@@ -82,7 +83,7 @@ Where something was measured, Enter shows what was found: the verdict, or the ca
     def on_screen_resume(self) -> None:
         """Follow again when in view."""
         super().on_screen_resume()
-        self._watch(self.job is None or self.job.status in ("queued", "running"))
+        self._watch(self.job is None or self.job.under_way)
 
     def on_screen_suspend(self) -> None:
         """A screen out of view draws nothing."""
@@ -90,17 +91,22 @@ Where something was measured, Enter shows what was found: the verdict, or the ca
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what can be done to the job as it is."""
-        status = self.job.status if self.job else ""
         match action:
-            case "cancel":
-                return status in ("queued", "running")
+            case "pause" | "cancel":
+                return bool(self.job and self.job.under_way)
             case "resume":
-                return status in ("failed", "cancelled", "interrupted")
+                return bool(self.job and self.job.ended_early)
             case "found":
                 return bool(self.job and _found(self.job))
             case "chat" | "library":
                 return bool(self.job and self.job.result.get("artifact") and not _found(self.job))
         return True
+
+    def action_pause(self) -> None:
+        """Stop the job for now; what is done is kept."""
+        from engine.work import jobs
+
+        self.in_thread(partial(jobs.pause, self.job_id), lambda _: self._poll(), "Pausing the job…")
 
     def action_cancel(self) -> None:
         """Stop the job; what is done is kept."""
@@ -153,7 +159,7 @@ Where something was measured, Enter shows what was found: the verdict, or the ca
         self._draw(job)
         if before is None or before.status != job.status:
             self.refresh_bindings()
-            self._watch(job.status in ("queued", "running"))
+            self._watch(job.under_way)
 
     def show_error(self, error: Exception) -> None:
         """A journal that cannot be read is not asked again and again."""
@@ -271,6 +277,8 @@ def _outcome(job: "JobView") -> Content:
             notes += [bad(first), *(Content(printable(line)) for line in rest), muted("r tries again from there.")]
         case "cancelled":
             notes.append(caution("Cancelled. What was done is kept; r goes on from there."))
+        case "paused":
+            notes.append(caution("Paused. What was done is kept; r goes on from there."))
         case "interrupted":
             notes.append(caution("The job's process ended before it was done. r goes on from there."))
     return lines(*notes) if notes else Content("")

@@ -25,13 +25,18 @@ class TakingPage(Page):
         self.machine = machine
 
     def take(self, card: "ModelCard") -> None:
-        """Hand the card on: the precisions for it are worked out."""
+        """Hand the card on: the precisions for it are worked out. One that is made already is said to be."""
+        from engine.frameworks.support import require_source
 
         def go_on(_: None) -> None:
             self.edgewise.remember(model=reference(card), precision="")
             self.edgewise.go("precision")
 
-        self.in_thread(partial(keep, card), go_on)
+        def keep_source() -> None:
+            require_source(card)
+            keep(card)
+
+        self.in_thread(keep_source, go_on)
 
     def fetch(self, card: "ModelCard") -> None:
         """Make a plan that only brings the model here."""

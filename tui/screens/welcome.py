@@ -89,8 +89,8 @@ Jobs run by themselves: you may quit and come back.
 
     def _show_work(self, survey: tuple[Sequence["JobView"], int, int]) -> None:
         jobs, artifacts, size_bytes = survey
-        running = [job for job in jobs if job.status in ("queued", "running")]
-        stopped = sum(job.status in ("failed", "interrupted") for job in jobs)
+        running = [job for job in jobs if job.under_way]
+        stopped = sum(job.status in ("failed", "paused", "interrupted") for job in jobs)
         rows = [_running_line(job) for job in running[:2]] or [muted("No job is running.")]
         if len(running) > 2:
             rows[-1] = rows[-1] + muted(f"  and {len(running) - 1} more")

@@ -69,7 +69,7 @@ def card_lines(card: "ModelCard", verdict: "Verdict | None" = None, title: str =
     """The card with the verdict, if there is one; what the files do not say is unknown. `title` replaces its name."""
     kinds = ", ".join(f"{kind} × {count}" for kind, count in list(card.weight_types.items())[:4])
     heads = None if card.heads is None else f"{card.heads}, {card.kv_heads or card.heads} for keys and values"
-    template = "yes" if card.chat_template else "no: it may not be made for conversation"
+    template = {True: "yes", False: "no: it may not be made for conversation", None: None}[card.chat_template]
     rows = [
         heading(plain(title or card.name).plain),
         *([verdict_line(verdict)] if verdict else []),
@@ -89,7 +89,9 @@ def card_lines(card: "ModelCard", verdict: "Verdict | None" = None, title: str =
     ]
     if card.estimated:
         rows.append(caution("Worked out from totals: the headers of its weights were not read."))
-    if card.quantized:
+    if not card.is_source:
+        rows.append(caution("Ready-made: it is chatted with as it is, and converted no further."))
+    elif card.quantized:
         rows.append(caution("Already quantized: converting it again loses a little more."))
     return lines(*rows)
 

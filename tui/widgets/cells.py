@@ -39,6 +39,10 @@ def caution(text: object) -> Content:
     return Content.styled(f"! {printable(str(text), keep='')}".rstrip(), "$text-warning")
 
 
+STATUS_STYLES = {"done": good, "failed": bad, **dict.fromkeys(("cancelled", "paused", "interrupted"), caution)}
+"""How a job has ended → what shows that."""
+
+
 def heading(text: str) -> Content:
     """The title of a group."""
     return Content.styled(text, "bold $text-primary")

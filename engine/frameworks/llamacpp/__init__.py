@@ -7,10 +7,20 @@ from typing import Any
 from msgspec import Struct, structs
 
 from engine.advice.records import Cost, Estimate, Step
+from engine.advice.sizes import forecast_size
 from engine.errors import InputError
 from engine.frameworks.architectures import Architectures
-from engine.frameworks.contract import Environment, Option, Prepared, Report
-from engine.frameworks.describing import known_cost, output_name, prove_step
+from engine.frameworks.contract import PROOF_CONTEXT, Environment, Option, Prepared, Report
+from engine.frameworks.describing import (
+    catalogue,
+    chat_memory,
+    conversion_memory,
+    known_cost,
+    matrix_parameters,
+    output_name,
+    predicted_size,
+    prove_step,
+)
 from engine.frameworks.llamacpp import architectures
 from engine.frameworks.llamacpp.build import costs, expected_build, prepare
 from engine.hardware.facts import Hardware
@@ -97,7 +107,7 @@ class LlamaCpp(Struct, frozen=True):
         if source != output_name(self, precision):
             steps.append(self._quantization(card, precision, source, threads))
         time_s = Estimate(5 + card.parameters * 40e-9, "a load, 100 tokens of prompt, 32 of answer")
-        cost = Cost(peak_memory_bytes=self.load_memory(card, 1024), time_s=time_s)
+        cost = Cost(peak_memory_bytes=chat_memory(card, precision, PROOF_CONTEXT, hardware), time_s=time_s)
         steps.append(prove_step(self, precision, cost, reference=reference))
         return tuple(steps)
 
@@ -117,7 +127,7 @@ class LlamaCpp(Struct, frozen=True):
                 },
                 Cost(
                     disk_bytes=Estimate(half, "two bytes a parameter"),
-                    peak_memory_bytes=Estimate(500e6 + half / 4, "500 MB for torch and the largest tensors"),
+                    peak_memory_bytes=conversion_memory("llamacpp-convert", card),
                     time_s=Estimate(10 + half / CONVERT_BYTES_PER_SECOND, "270 MB took 20 s on two x86-64 cores"),
                 ),
             ),
@@ -148,13 +158,12 @@ class LlamaCpp(Struct, frozen=True):
             },
             Cost(
                 disk_bytes=size,
-                peak_memory_bytes=self._quantize_memory(card),
+                peak_memory_bytes=conversion_memory(
+                    "llamacpp-quantize", card, matrix_bytes=_quantized_at_once(card, precision)
+                ),
                 time_s=self._quantize_time(card, threads),
             ),
         )
-
-    def _quantize_memory(self, card: ModelCard) -> Estimate:
-        return Estimate(150e6 + largest_tensor_bytes(card), "150 MB and the largest tensor at 32 bits, twice")
 
     def _quantize_time(self, card: ModelCard, threads: int) -> Estimate:
         return Estimate(
@@ -162,31 +171,22 @@ class LlamaCpp(Struct, frozen=True):
             f"35 MB of 16-bit weights a second and core (measured on x86-64), {threads} threads",
         )
 
-    def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
-        """File, key/value cache and 120 MB of buffers."""
-        cache = card.kv_cache_bytes(context_length)
-        if cache is None:
-            return Estimate(None, "the header does not give the size of the key/value cache")
-        return Estimate(card.size_bytes + cache + 120e6, f"file, key/value cache of {context_length} tokens, 120 MB")
-
 
 def _work(step_id: str, kind: str, title: str, environment: str, params: dict[str, Any], cost: Cost) -> Step:
     return Step(step_id, kind, title, environment, params, cost, module="engine.frameworks.llamacpp.work")
 
 
-def predicted_size(card: ModelCard, precision: str) -> Estimate:
-    """The file's size in bytes at `precision`."""
-    from engine.advice.catalogue import load_catalogue
-    from engine.advice.sizes import forecast_size
-
-    catalogue = load_catalogue()
-    entry = catalogue.precisions_of("llamacpp")[precision]
-    return Estimate(forecast_size(catalogue, entry, card).size_bytes, "llama.cpp's own rules for each tensor")
-
-
-def largest_tensor_bytes(card: ModelCard) -> float:
-    """Bytes of the largest matrix as 32-bit numbers, twice: what quantization holds in memory."""
-    return max((group.parameters / group.tensors * 8 for group in card.weights), default=0.0)
+def _quantized_at_once(card: ModelCard, precision: str) -> float:
+    """The most bytes that quantizing one matrix takes; one that has its type already is copied as it is."""
+    parts = forecast_size(catalogue(), catalogue().precisions[precision], card).parts
+    types = {part.role: part for part in parts}
+    most = 0.0
+    for group in card.weights:
+        part, count = types[group.role], matrix_parameters(group)
+        source = group.size_bytes / group.tensors
+        work = 0.0 if part.type == group.type else count * (4 + part.size_bytes / part.parameters)
+        most = max(most, source + work)
+    return most
 
 
 FRAMEWORK = LlamaCpp()

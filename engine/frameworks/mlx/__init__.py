@@ -5,13 +5,18 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from msgspec import structs
-
 from engine.advice.records import Cost, Estimate, Step
 from engine.errors import ResourceError
 from engine.frameworks.architectures import Architectures
-from engine.frameworks.contract import Environment, Option, Prepared, Report
-from engine.frameworks.describing import ReadyMade, output_name, prove_step
+from engine.frameworks.contract import PROOF_CONTEXT, Environment, Option, Prepared, Report
+from engine.frameworks.describing import (
+    ReadyMade,
+    chat_memory,
+    conversion_memory,
+    matrix_parameters,
+    output_name,
+    prove_step,
+)
 from engine.frameworks.mlx import architectures
 from engine.frameworks.mlx.recipes import (
     DTYPE_BITS,
@@ -109,14 +114,8 @@ class Mlx(ReadyMade, frozen=True):
                 ),
                 module=MODULE,
             ),
-            prove_step(self, precision, self._prove_cost(card, settings)),
+            prove_step(self, precision, _prove_cost(card, precision, hardware)),
         )
-
-    def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
-        """Weights and key/value cache as they are computed with (float32 on a processor, 16 bits on a GPU)."""
-        wider = {"BF16", "F16"} if not ON_GPU else set()
-        weights = sum(group.size_bytes * (2 if group.type in wider else 1) for group in card.weights)
-        return _memory(card, weights, context_length)
 
     def _convert_step(self, card: ModelCard, precision: str, settings: Settings) -> Step:
         size = predicted_bytes(card, settings)
@@ -140,7 +139,7 @@ class Mlx(ReadyMade, frozen=True):
             },
             Cost(
                 disk_bytes=Estimate(size, "mlx-lm's own rules for each layer"),
-                peak_memory_bytes=_convert_memory(card, size, emulated),
+                peak_memory_bytes=_convert_memory(card, size, settings, emulated),
                 time_s=Estimate(
                     2 + source / (EMULATED_BYTES_PER_SECOND if emulated else CONVERT_BYTES_PER_SECOND),
                     "measured on one x86-64 core",
@@ -149,16 +148,13 @@ class Mlx(ReadyMade, frozen=True):
             module=MODULE,
         )
 
-    def _prove_cost(self, card: ModelCard, settings: Settings) -> Cost:
-        computed = settings if ON_GPU else structs.replace(settings, dtype="float32")
-        memory = _memory(card, predicted_bytes(card, computed), 1024)
-        if ON_GPU:
-            return Cost(peak_memory_bytes=memory, time_s=Estimate(5 + card.parameters * 5e-9, "rough"))
-        seconds = 3 + card.parameters * 120e-9
-        return Cost(
-            peak_memory_bytes=memory,
-            time_s=Estimate(seconds, "100 tokens on one x86-64 core, 0.12 s for each and 100 million parameters"),
-        )
+
+def _prove_cost(card: ModelCard, precision: str, hardware: Hardware) -> Cost:
+    memory = chat_memory(card, precision, PROOF_CONTEXT, hardware)
+    if ON_GPU:
+        return Cost(peak_memory_bytes=memory, time_s=Estimate(5 + card.parameters * 5e-9, "rough"))
+    basis = "100 tokens on one x86-64 core, 0.12 s for each and 100 million parameters"
+    return Cost(peak_memory_bytes=memory, time_s=Estimate(3 + card.parameters * 120e-9, basis))
 
 
 def require_system(name: str, libc: tuple[str, str], macos: str) -> None:
@@ -180,26 +176,17 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdecimal())
 
 
-def _convert_memory(card: ModelCard, size: float, emulated: bool) -> Estimate:
+def _convert_memory(card: ModelCard, size: float, settings: Settings, emulated: bool) -> Estimate:
+    """The result is computed matrix by matrix, embeddings first and the output matrix last, when all else is there."""
     if emulated:
-        return Estimate(
-            PROCESS_BYTES + card.parameters * 2 + size + 50e6,
-            "175 MB, the source and the result: MLX has no processor kernel that quantizes in this mode",
-        )
-    largest = max((group.parameters / group.tensors for group in card.weights), default=0)
-    return Estimate(
-        PROCESS_BYTES + min(size, SHARD_BYTES) + 2 * largest,
-        "125 MB, one file of weights (1 GiB at most) and the largest matrix",
-    )
-
-
-def _memory(card: ModelCard, weights: float, context_length: int) -> Estimate:
-    """Memory to chat with `weights` bytes of weights as they are computed with."""
-    cache = card.kv_cache_bytes(context_length, 2 if ON_GPU else 4) or 0
-    kind = "16 bits on the GPU" if ON_GPU else "float32 on the processor"
-    return Estimate(
-        weights + cache + PROCESS_BYTES, f"weights, key/value cache (computed in {kind}) and 125 MB for the process"
-    )
+        return conversion_memory("mlx-emulate", card, size)
+    if not settings.mode:
+        return conversion_memory("mlx-convert", card, min(size, SHARD_BYTES), 0.0)
+    embeddings = [matrix_parameters(group) for group in card.weights if group.role == "embedding"]
+    others = [matrix_parameters(group) for group in card.weights if group.role != "embedding"]
+    kept = min(size, SHARD_BYTES)
+    first = max(embeddings, default=0.0) * (2 + size / max(card.parameters, 1))
+    return conversion_memory("mlx-convert", card, kept, max(2 * max(others, default=0.0), first - kept))
 
 
 FRAMEWORK = Mlx()

@@ -62,7 +62,7 @@ def versions() -> dict[str, str]:
 
 def _read(source: Path, dtype: str, report: Report) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """The model with its weights still on disk, its config, and the recipe so far."""
-    from mlx_lm.utils import dequantize_model, load_config
+    from mlx_lm.utils import load_config
 
     recipe: dict[str, Any] = {"dtype": dtype}
     try:
@@ -76,11 +76,6 @@ def _read(source: Path, dtype: str, report: Report) -> tuple[Any, dict[str, Any]
             f"mlx-lm does not look where the source keeps settings of its rotary embedding; taken over: {named}."
         )
     model, config = load_lazily(source, missing)
-    if "quantization" in config:
-        report.note("The source's weights are quantized already; they are restored before the conversion.", "warning")
-        model = dequantize_model(model)
-        config.pop("quantization")
-        config.pop("quantization_config", None)
     _cast(model, dtype)
     config.pop("dtype", None)
     config["torch_dtype"] = dtype

@@ -13,8 +13,8 @@ from msgspec import structs
 from engine.advice.records import Cost, Estimate, Step
 from engine.errors import InputError
 from engine.frameworks.architectures import Architectures
-from engine.frameworks.contract import Environment, Option
-from engine.frameworks.describing import ReadyMade, output_name, prove_step
+from engine.frameworks.contract import PROOF_CONTEXT, Environment, Option
+from engine.frameworks.describing import ReadyMade, chat_memory, conversion_memory, output_name, prove_step
 from engine.frameworks.olive import architectures
 from engine.frameworks.olive.recipes import PROVIDERS, Pass, passes, provider_of, read_recipe
 from engine.hardware.facts import Hardware
@@ -104,11 +104,6 @@ RECIPE = Option(
     (),
     "Path of a recipe (JSON). Its passes are run as they are; model and output are the job's.",
 )
-MEMORY_PER_PARAMETER = {
-    "olive-int4": 3.5, "olive-int4-gptq": 5.0, "olive-int4-kquant": 4.0, "olive-int8": 6.5, "olive-fp16": 3.5,
-    "olive-fp32": 6.5, "olive-int8-static": 16.0, "olive-int8-dynamic": 19.0, "olive-recipe": 25.0,
-}  # fmt: skip
-SHARED_FLOAT_MEMORY_PER_PARAMETER = {"olive-fp16": 12.0, "olive-fp32": 25.0}
 SEARCH_SECONDS_PER_PARAMETER = 1e-6
 SECONDS_PER_PARAMETER = {"olive-int4-gptq": 4e-7, "olive-int8-static": 2.2e-7, "olive-int8-dynamic": 1.5e-7}
 
@@ -201,21 +196,10 @@ class Olive(ReadyMade, frozen=True):
             module="engine.frameworks.olive.work",
         )
         proof = Cost(
-            peak_memory_bytes=self._memory(card, _in_memory(size, precision), 1024),
+            peak_memory_bytes=chat_memory(card, _chatted(precision), PROOF_CONTEXT, hardware),
             time_s=Estimate(5 + card.parameters * 40e-9, "a load, 100 tokens of prompt, 32 of answer"),
         )
         return (convert, tokens, prove_step(self, precision, proof))
-
-    def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
-        """Files, key/value cache in 32 bits, and 190 MB."""
-        return self._memory(card, Estimate(card.size_bytes, "the files"), context_length)
-
-    def _memory(self, card: ModelCard, size: Estimate, context_length: int) -> Estimate:
-        cache = card.kv_cache_bytes(context_length, 4.0)
-        if cache is None or size.value is None:
-            return Estimate(None, "the configuration does not give the size of the key/value cache")
-        basis = f"{size.basis}, key/value cache of {context_length} tokens in 32 bits, 190 MB"
-        return Estimate(size.value + cache + 190e6, basis)
 
 
 def _told(one: Pass) -> tuple[str, str]:
@@ -223,10 +207,9 @@ def _told(one: Pass) -> tuple[str, str]:
     return one.name, one.purpose + needs
 
 
-def _in_memory(size: Estimate, precision: str) -> Estimate:
-    if precision == "olive-fp16" and size.value is not None:
-        return Estimate(2 * size.value, "weights as 32-bit numbers, which is how processors compute with 16-bit ones")
-    return size
+def _chatted(precision: str) -> str:
+    """The precision whose memory is counted: a recipe makes FP32 at most."""
+    return "olive-fp32" if precision == "olive-recipe" else precision
 
 
 def is_tied(card: ModelCard) -> bool:
@@ -278,14 +261,14 @@ def _data_bits(precision: str, role: str) -> float:
 
 
 def _conversion_memory(card: ModelCard, precision: str, wishes: Mapping[str, str]) -> Estimate:
-    factor = MEMORY_PER_PARAMETER[precision]
+    """Embeddings that are shared with the output are put together in the finished graph, at the end."""
+    shared = is_tied(card) and wishes.get("share_embeddings") == "yes"
+    name = precision
     if wishes.get("search") == "k-quant":
-        factor = 8.0
-    if is_tied(card) and wishes.get("share_embeddings") == "yes":
-        factor = SHARED_FLOAT_MEMORY_PER_PARAMETER.get(precision, factor)
-    measured = "135 and 579 million" if precision in ACTIVATIONS else "135 million"
-    basis = f"700 MB for torch and Olive, {factor:g} bytes a parameter (measured with {measured})"
-    return Estimate(700e6 + card.parameters * factor, basis)
+        name += "-search"
+    elif shared and precision in ("olive-fp16", "olive-fp32"):
+        name += "-shared"
+    return conversion_memory(name, card, matrix_bytes=None if shared else 0.0)
 
 
 def _conversion_time(card: ModelCard, precision: str, wishes: Mapping[str, str]) -> Estimate:

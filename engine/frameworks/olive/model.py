@@ -24,11 +24,15 @@ from engine.frameworks.olive.providers import Provider, choose_provider
 from engine.frameworks.olive.sampling import Sampler
 from engine.frameworks.scoring import Scored, require_fit
 from engine.frameworks.tokens import FolderTokenizer, Tokenized
+from engine.models.made import read_genai
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
 DEFAULT_CONTEXT = 4096
-FIRST_CHUNK, LARGEST_CHUNK, CHUNK_S = 32, 512, 0.4
-"""A prompt is computed in chunks of about this many seconds: between two of them a stop is heard."""
+FIRST_CHUNK, LARGEST_CHUNK, CHUNK_S = 32, 64, 0.4
+"""A prompt is computed in chunks of about this many seconds: between two of them a stop is heard.
+
+Every token of a chunk has logits of its own, as wide as the vocabulary: larger chunks take memory and are not faster.
+"""
 SMALLEST_CHUNK = 2
 """A token alone goes through other kernels than several, with slightly other results; prompts always take the same."""
 SCORE_CHUNK = 128
@@ -39,7 +43,7 @@ class OnnxModel(Tokenized, Scored):
 
     def __init__(self, folder: Path, options: LoadOptions) -> None:
         started = time.monotonic()
-        settings = _read_settings(folder)
+        settings = read_genai(folder)  # before native code sees it
         provider = choose_provider(options.device, onnxruntime.get_available_providers())
         self._threads = options.threads or default_threads()
         trained = settings["model"].get("context_length")
@@ -164,22 +168,6 @@ class OnnxModel(Tokenized, Scored):
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed otherwise
-
-
-def _read_settings(folder: Path) -> dict[str, Any]:
-    """genai_config.json. Raises InputError where `folder` is no artifact of ONNX Runtime GenAI."""
-    try:
-        settings = json.loads((folder / "genai_config.json").read_bytes())
-        name = settings["model"]["decoder"]["filename"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(
-            f"{folder.name} is no folder that ONNX Runtime GenAI can load.",
-            f"genai_config.json: {str(error)[:200] or type(error).__name__}",
-            "Choose an artifact made by Microsoft Olive.",
-        ) from error
-    if not (folder / str(name)).is_file():
-        raise InputError(f"{folder.name} lacks its model file {name}.", "", "Convert the model again.")
-    return dict(settings)
 
 
 def _configured(folder: Path, provider: Provider, threads: int, spinning: bool) -> Any:

@@ -12,8 +12,16 @@ from msgspec import structs
 from engine.advice.records import Cost, Estimate, Step
 from engine.errors import InputError
 from engine.frameworks.architectures import Architectures
-from engine.frameworks.contract import Environment, Option
-from engine.frameworks.describing import ReadyMade, output_name, prove_step
+from engine.frameworks.contract import PROOF_CONTEXT, Environment, Option
+from engine.frameworks.describing import (
+    ReadyMade,
+    catalogue,
+    chat_memory,
+    conversion_memory,
+    output_name,
+    predicted_size,
+    prove_step,
+)
 from engine.frameworks.openvino import architectures
 from engine.frameworks.openvino.settings import INT4, INT8, STATIC, check_calibration, settle_int4
 from engine.frameworks.openvino.support import require_supported
@@ -33,8 +41,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     "openvino-fp16": (),
 }
 REFERENCE = "openvino-fp16"
-RUN_BYTES = 250e6
-"""Python with OpenVINO, GenAI, a tokenizer and the buffers of a chat, as measured."""
+SCORING = 1.35
+"""How often the model that scores a text, in a proof, holds what a chat holds of the weights, at most."""
 
 
 class OpenVino(ReadyMade, frozen=True):
@@ -70,39 +78,22 @@ class OpenVino(ReadyMade, frozen=True):
         steps = self._from_gguf(card, precision) if card.format == "gguf" else self._from_folder(card)
         if precision not in (REFERENCE, KEPT):
             steps.append(self._compression(card, precision, wishes, steps[0].environment))
-        memory = self._memory(card, _size(card, precision), precision == REFERENCE, 1024)
+        memory = chat_memory(card, precision, PROOF_CONTEXT, hardware, SCORING)
         time_s = Estimate(6 + card.parameters * 60e-9, "two loads, 100 tokens of prompt, 32 of answer, as measured")
         steps.append(prove_step(self, precision, Cost(peak_memory_bytes=memory, time_s=time_s)))
         return tuple(steps)
-
-    def load_memory(self, card: ModelCard, context_length: int) -> Estimate:
-        """Weights as mapped from the file and as packed for the processor, key/value cache, 250 MB."""
-        sixteen = not card.quantized and card.bits_per_weight > 12
-        return self._memory(card, card.size_bytes, sixteen, context_length)
-
-    def _memory(self, card: ModelCard, size_bytes: float, sixteen: bool, context_length: int) -> Estimate:
-        cache = card.kv_cache_bytes(context_length)
-        if cache is None:
-            return Estimate(None, "the header does not give the size of the key/value cache")
-        # 16-bit weights are computed with as 32-bit ones.
-        factor, words = (4, "four times (mapped, and as 32-bit numbers)") if sixteen else (2, "twice (mapped, packed)")
-        basis = f"the file {words}, key/value cache of {context_length} tokens, 250 MB"
-        return Estimate(size_bytes * factor + cache + RUN_BYTES, basis)
 
     def _from_gguf(self, card: ModelCard, precision: str) -> list[Step]:
         half, kept = card.parameters * 2, precision == KEPT
         cost = Cost(
             disk_bytes=Estimate(2 * half, "a 16-bit GGUF and the model, two bytes a parameter each"),
-            peak_memory_bytes=Estimate(250e6 + half * 6.3, "270 MB took 2.0 GB while the model was checked"),
+            peak_memory_bytes=conversion_memory("openvino-convert", card),
             time_s=Estimate(4 + half / 20e6, "270 MB took 15 to 21 s on two x86-64 cores"),
         )
         if kept:
-            memory = 250e6 + half * 2 + card.size_bytes * 3.3
             cost = Cost(
                 disk_bytes=Estimate(card.size_bytes, "the weights as they are"),
-                peak_memory_bytes=Estimate(
-                    memory, "145 MB took 1.25 GB, 92 MB took 1.1 GB while the model was checked"
-                ),
+                peak_memory_bytes=conversion_memory("openvino-keep", card, card.size_bytes),
                 time_s=Estimate(4 + half / 20e6, "SmolLM2-135M took 14 to 21 s on two x86-64 cores"),
             )
         return [
@@ -132,7 +123,7 @@ class OpenVino(ReadyMade, frozen=True):
                 {"source": card.path, "output": output_name(self, REFERENCE), "parameters": card.parameters},
                 Cost(
                     disk_bytes=Estimate(half, "two bytes a parameter"),
-                    peak_memory_bytes=Estimate(650e6 + half * 2.2, "270 MB took 1.2 GB"),
+                    peak_memory_bytes=conversion_memory("openvino-export", card),
                     time_s=Estimate(12 + half / 15e6, "270 MB took 29 s on two x86-64 cores"),
                 ),
             ),
@@ -151,7 +142,7 @@ class OpenVino(ReadyMade, frozen=True):
         params: dict[str, Any] = {
             "source": output_name(self, REFERENCE),
             "output": output_name(self, precision),
-            "expected_bytes": int(_size(card, precision)),
+            "expected_bytes": int(predicted_size(card, precision).value or 0),
         }
         kind, title = "compress", f"Compress the weights to {precision}"
         if precision == "openvino-int4":
@@ -166,34 +157,25 @@ class OpenVino(ReadyMade, frozen=True):
 
 
 def _with_cost(step: Step, card: ModelCard, precision: str) -> Step:
-    half = card.parameters * 2
+    size = predicted_size(card, precision)
     ways = [name for name in ("awq", "scale_estimation", "gptq") if step.params.get(name)]
     seconds = 3 + card.parameters * 60e-9
-    memory, basis = 250e6 + half * 1.2, "16-bit weights and the largest matrices at 32 bits, as measured"
+    name = "openvino-compress" if step.environment == CONVERT.name else "openvino-compress-exported"
     if step.params.get("calibration"):
         per_parameter = 80e-9 + sum({"awq": 40e-9, "scale_estimation": 120e-9, "gptq": 820e-9}[way] for way in ways)
         seconds += card.parameters * per_parameter
-        memory, basis = 300e6 + half * 5, "270 MB of 16-bit weights took 1.6 GB"
+        name = "openvino-calibrate"
     if step.kind == "quantize":
         seconds = 10 + card.parameters * 450e-9
-        memory, basis = 600e6 + half * 9, "270 MB of 16-bit weights took 2.9 GB"
+        name = "openvino-quantize"
     return structs.replace(
         step,
         cost=Cost(
-            disk_bytes=Estimate(_size(card, precision), "what SmolLM2-135M gave for each kind of matrix"),
-            peak_memory_bytes=Estimate(memory, basis),
+            disk_bytes=size,
+            peak_memory_bytes=conversion_memory(name, card, size.value or 0.0),
             time_s=Estimate(seconds, "measured on two x86-64 cores"),
         ),
     )
-
-
-def _size(card: ModelCard, precision: str) -> float:
-    """Bytes of the result, from its row in assets/precisions.toml."""
-    from engine.advice.catalogue import load_catalogue
-    from engine.advice.sizes import forecast_size
-
-    catalogue = load_catalogue()
-    return forecast_size(catalogue, catalogue.precisions_of("openvino")[precision], card).size_bytes
 
 
 def _work(kind: str, title: str, environment: Environment, params: dict[str, Any], cost: Cost) -> Step:
@@ -202,9 +184,7 @@ def _work(kind: str, title: str, environment: Environment, params: dict[str, Any
 
 def _require_kept(card: ModelCard) -> None:
     """Raise InputError for weights that GenAI cannot take from a GGUF as they are."""
-    from engine.advice.catalogue import load_catalogue
-
-    entry = load_catalogue().precisions[KEPT]
+    entry = catalogue().precisions[KEPT]
     if entry.suits(card):
         return
     others = sorted(set(card.weight_types) - set(entry.keeps))

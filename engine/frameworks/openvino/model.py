@@ -23,6 +23,7 @@ from engine.frameworks.openvino.scoring import Scorer
 from engine.frameworks.scoring import Scored, require_fit
 from engine.frameworks.tokens import FolderTokenizer, Tokenized
 from engine.models.files import read_json
+from engine.models.made import check_graphs
 from engine.work.processes import default_threads, own_memory
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
@@ -159,6 +160,7 @@ class OpenVinoModel(Tokenized, Scored):
 
 def load(path: Path, options: LoadOptions) -> OpenVinoModel:
     """Load an artifact's folder."""
+    check_graphs(path)  # before native code sees them
     return OpenVinoModel(path, options)
 
 

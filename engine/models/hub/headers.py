@@ -4,8 +4,7 @@ The configuration and the weights' headers are read in part and checked as those
 are larger than that, or lie in too many files, the weights are worked out from totals, and the card says so.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +12,19 @@ import msgspec
 from msgspec import Struct
 
 from engine.errors import InputError
-from engine.models.card import ModelCard, WeightGroup
-from engine.models.cards import (
-    Beside,
-    Estimated,
-    config_dimensions,
-    folder_card,
-    gguf_card,
-    gguf_dimensions,
-    precision_of,
-)
+from engine.models.card import ModelCard
+from engine.models.cards import Beside, Estimated, folder_card, gguf_card, precision_of
+from engine.models.estimating import estimate_folder, estimate_gguf, estimate_made
 from engine.models.files import parse_json
+from engine.models.forms import CONFIG, GENAI, GGUF, MLX, SAFETENSORS, WEIGHTS, Located, is_mlx, matches, needed
 from engine.models.gguf import ArrayLength, GgufHeader, parse_gguf
 from engine.models.hub.cache import snapshot_folder
 from engine.models.hub.client import file_address, read
 from engine.models.hub.names import Reference, endpoint
 from engine.models.hub.repository import Repository, RepositoryFile
-from engine.models.hub.selection import (
-    gguf_parts,
-    is_gguf,
-    needed_files,
-    require_listed,
-    weight_files,
-)
-from engine.models.roles import group_weights
+from engine.models.hub.selection import gguf_parts, located, needed_files, require_listed, weight_files
+from engine.models.made import made_card
 from engine.models.safetensors import (
-    DTYPE_BITS,
     INDEX,
     SafeTensor,
     check_header,
@@ -47,7 +33,6 @@ from engine.models.safetensors import (
     join_shards,
     parse_safetensors,
 )
-from engine.models.shapes import Dimensions, find_shapes, guess_shapes, usual_names
 from engine.text import human_bytes
 
 _CONFIG_BYTES = 200_000
@@ -60,38 +45,62 @@ def remote_card(repository: Repository, reference: Reference) -> ModelCard:
 
     Raises InputError for what is no usable model, and ResourceError when the hub does not answer.
     """
-    files = needed_files(repository, reference)
+    found, files = located(repository, reference), needed_files(repository, reference)
     names = tuple(file.name for file in files if "/" not in file.name)
-    card = _gguf_card(repository, reference, names) if is_gguf(repository, reference) else _card(repository, names)
+    if found.form == GGUF:
+        card = _gguf_card(repository, reference, names)
+    elif found.form == SAFETENSORS:
+        card = _folder_card(repository, names)
+    else:
+        card = _made_card(repository, found, files, names)
     return msgspec.structs.replace(card, origin="hub")
 
 
-# Hugging Face folders
+# Folders
 
 
-def _card(repository: Repository, names: tuple[str, ...]) -> ModelCard:
-    config = _read_config(repository)
+def _folder_card(repository: Repository, names: tuple[str, ...]) -> ModelCard:
+    config = _read_config(repository, CONFIG)
+    if is_mlx(config):
+        needed(MLX, names, repository.id)
     size_bytes, tensors, estimated = _read_weights(repository, config)
-    template = bool({"chat_template.jinja", "chat_template.json"} & set(names)) or _told_template(repository)
     folder = snapshot_folder(repository.id, repository.commit)
-    beside = Beside(repository.front, names, template)
+    beside = Beside(repository.front, names, _has_template(repository, names))
     return folder_card(folder, config, tensors, size_bytes, beside, estimated)
 
 
-def _read_config(repository: Repository) -> dict[str, Any]:
-    file = next(file for file in repository.files if file.name == "config.json")
-    what = f"config.json of {repository.id} could not be read."
+def _made_card(
+    repository: Repository, found: Located, files: tuple[RepositoryFile, ...], names: tuple[str, ...]
+) -> ModelCard:
+    prefix = f"{found.folder}/" if found.folder else ""
+    inside = {file.name.removeprefix(prefix): file for file in files if file.name.startswith(prefix)}
+    config, settings = (
+        _read_config(repository, f"{prefix}{name}") if name in inside else {} for name in (CONFIG, GENAI)
+    )
+    template = _has_template(repository, inside)
+    tokenizer = inside.get("tokenizer_config.json")
+    if found.folder and tokenizer and tokenizer.size_bytes <= _CONFIG_BYTES:  # the hub tells only what is at the top
+        template = template or bool(_read_config(repository, tokenizer.name).get("chat_template"))
+    size_bytes = sum(file.size_bytes for name, file in inside.items() if matches(name, WEIGHTS[found.form]))
+    beside = Beside(repository.front, names, template)
+    path = snapshot_folder(repository.id, repository.commit) / found.folder
+    return made_card(path, found.form, config, settings, tuple(inside), size_bytes, beside)
+
+
+def _read_config(repository: Repository, name: str) -> dict[str, Any]:
+    file = next(file for file in repository.files if file.name == name)
+    what = f"{name} of {repository.id} could not be read."
     whole = file.size_bytes <= _CONFIG_BYTES
     if whole:
         address = file_address(repository.id, repository.commit, file.name)
         data, whole = read(address, _CONFIG_BYTES, what)
     if not whole:
         raise InputError(
-            f"config.json of {repository.id} is too large.",
+            f"{name} of {repository.id} is too large.",
             f"It has {human_bytes(file.size_bytes)}; {human_bytes(_CONFIG_BYTES)} is more than any model needs.",
             "Choose another repository of the model.",
         )
-    return parse_json(data, Path("config.json"))
+    return parse_json(data, Path(name))
 
 
 def _read_weights(
@@ -109,7 +118,9 @@ def _read_weights(
             return *found, None
     elif indexed:
         names = _read_index(repository)
-    return size_bytes, (), _estimate(repository, config, size_bytes, names)
+    if is_mlx(config):
+        return size_bytes, (), estimate_made(config, size_bytes, {f"int{config['quantization']['bits']}"})
+    return size_bytes, (), estimate_folder(config, size_bytes, names, repository.weight_types)
 
 
 def _read_header(repository: Repository, name: str, size_bytes: int) -> tuple[SafeTensor, ...] | None:
@@ -164,25 +175,10 @@ def _read_index(repository: Repository) -> list[str] | None:
     return list(index["weight_map"])
 
 
-def _estimate(repository: Repository, config: dict[str, Any], size_bytes: int, names: list[str] | None) -> Estimated:
-    """Weights from the tensors' names, or the usual ones, if they add up to what the hub has counted."""
-    known = config_dimensions(config)
-    types = {kind: count for kind, count in repository.weight_types.items() if kind in DTYPE_BITS and count}
-    if not types:
-        kind = {"float32": "F32", "float16": "F16"}.get(str(config.get("torch_dtype") or config.get("dtype")), "BF16")
-        types = {kind: size_bytes * 8 // DTYPE_BITS[kind]}
-    parameters = sum(types.values())
-    shapes = find_shapes(names, known) if names else guess_shapes(known, parameters)
-    main = max(types, key=lambda kind: types[kind])
-    if shapes is None or _count(shapes) != parameters:
-        return _rough(known, {kind: (count, count * DTYPE_BITS[kind] / 8) for kind, count in types.items()})
-    vectors = sum(math.prod(shape) for shape in shapes.values() if len(shape) == 1)
-    vector = next((kind for kind, count in types.items() if count == vectors), main)
-    return _by_shapes(shapes, main, DTYPE_BITS[main] / 8, vector, DTYPE_BITS[vector] / 8)
-
-
-def _told_template(repository: Repository) -> bool:
-    """Whether the hub has found a chat template in the tokenizer's configuration."""
+def _has_template(repository: Repository, names: Iterable[str]) -> bool:
+    """Whether there is a chat template: a file, or what the hub has found in the tokenizer's configuration."""
+    if {"chat_template.jinja", "chat_template.json"} & set(names):
+        return True
     tokenizer = repository.summary.get("tokenizer_config")
     return isinstance(tokenizer, dict) and bool(tokenizer.get("chat_template"))
 
@@ -199,7 +195,9 @@ def _gguf_card(repository: Repository, reference: Reference, names: tuple[str, .
         return gguf_card(path, [header], Beside(repository.front, names))
     standing = msgspec.structs.replace(header, tensors=(), file_bytes=size_bytes)
     beside = Beside(repository.front, names, bool(repository.gguf.get("chat_template")))
-    return gguf_card(path, [standing], beside, _estimate_gguf(repository, standing, precision_of(first.name)))
+    total = repository.gguf.get("total")
+    counted = total if type(total) is int and total > 0 else None
+    return gguf_card(path, [standing], beside, estimate_gguf(standing, precision_of(first.name), counted))
 
 
 def _read_gguf(repository: Repository, file: RepositoryFile) -> tuple[GgufHeader, bool]:
@@ -218,23 +216,6 @@ def _read_gguf(repository: Repository, file: RepositoryFile) -> tuple[GgufHeader
     return parse_gguf(path, _read_start(repository, file.name, file.size_bytes, enough), file.size_bytes)
 
 
-def _estimate_gguf(repository: Repository, header: GgufHeader, precision: str) -> Estimated:
-    """Weights of the usual shapes, if they add up to what the hub has counted, each of the mean size."""
-    known = gguf_dimensions(header.metadata)
-    counted = repository.gguf.get("total")
-    shapes = guess_shapes(known, counted) if type(counted) is int else None
-    if shapes is None and type(counted) is not int and known.usable:
-        shapes = find_shapes(usual_names(known, tied=False), known)
-    if shapes is not None:
-        matrices = sum(math.prod(shape) for shape in shapes.values() if len(shape) > 1)
-        vectors = _count(shapes) - matrices
-        mean = max(0.0, header.file_bytes - 4.0 * vectors) / max(1, matrices)
-        return _by_shapes(shapes, precision or "mixed", mean, "F32", 4.0)
-    # Without a count: about four and a half bits to a weight, as most have.
-    parameters = counted if type(counted) is int and counted > 0 else header.file_bytes * 16 // 9
-    return _rough(known, {precision or "mixed": (parameters, float(header.file_bytes))})
-
-
 # Both
 
 
@@ -245,29 +226,3 @@ def _read_start(repository: Repository, name: str, size_bytes: int, enough: Call
     what = f"The header of {name} in {repository.id} could not be read."
     address = file_address(repository.id, repository.commit, name)
     return read(address, min(_HEADER_BYTES, size_bytes), what, enough=enough)[0]
-
-
-def _by_shapes(
-    shapes: Mapping[str, tuple[int, ...]], matrix: str, matrix_bytes: float, vector: str, vector_bytes: float
-) -> Estimated:
-    rows, experts = [], 0
-    for name, shape in shapes.items():
-        count = math.prod(shape)
-        kind, each = (vector, vector_bytes) if len(shape) == 1 else (matrix, matrix_bytes)
-        rows.append((name, kind, len(shape), shape[-1], count, round(count * each)))
-        experts += count if ".experts." in name else 0
-    return Estimated(group_weights(rows), experts or None)
-
-
-def _rough(known: Dimensions, sums: Mapping[str, tuple[int, float]]) -> Estimated:
-    """One group for each type, given as parameters and bytes: what they are for is not known."""
-    return Estimated(
-        tuple(
-            WeightGroup("other", kind, known.width or 256, 1, parameters, round(size_bytes))
-            for kind, (parameters, size_bytes) in sums.items()
-        )
-    )
-
-
-def _count(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    return sum(map(math.prod, shapes.values()))

@@ -14,11 +14,17 @@ _HOSTS = {"huggingface.co", "www.huggingface.co", "hf.co"}
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]{0,254}")
 _MAX_NAME_BYTES = 255
-_FORMS = "Give organisation/name, organisation/name@revision, organisation/name:file.gguf, or the address of its page."
+_FORMS = (
+    "Give organisation/name, organisation/name@revision, organisation/name:file.gguf or :folder, or the address of its "
+    "page."
+)
 
 
 class Reference(Struct, frozen=True):
-    """A model on the hub. Without a revision it is the newest of `main`; `file` is a file's or a precision's name."""
+    """A model on the hub. Without a revision it is the newest of `main`.
+
+    `file` is the name of a file or a precision, or of the folder where a repository has several.
+    """
 
     repository: str
     revision: str = ""

@@ -1,26 +1,29 @@
 """Has somebody made this already? Looked for among what the hub lists as quantizations of a model."""
 
-import re
+import contextlib
+from collections.abc import Iterator
 
 from msgspec import Struct
 
-from engine.models.cards import SPLIT, precision_of
+from engine.errors import InputError
+from engine.models.cards import precision_of
+from engine.models.estimating import name_words, plain_precision
+from engine.models.forms import GGUF, MLX, ONNX, SAFETENSORS, made_folders
 from engine.models.hub.names import Reference
 from engine.models.hub.repository import Found, Repository, look_up, search
+from engine.models.hub.selection import located, needed_files
 
-GGUF = "gguf"
 _LOOKED_AT = 2
 """Repositories whose files are asked for; those that most people take come first."""
-_WEIGHTS = (".safetensors", ".bin", ".onnx", ".data", ".onnx_data")
-_SAME = {"4bit": "int4", "8bit": "int8", "f16": "fp16", "float16": "fp16"}
 
 
 class Offer(Struct, frozen=True):
     """A model at a precision, ready-made."""
 
     reference: str
-    """What fetches it: organisation/name, and for a GGUF the precision behind a colon."""
+    """What fetches it: organisation/name, behind a colon the precision of a GGUF or the folder of several."""
     size_bytes: int
+    """What fetching it takes."""
     commit: str
     downloads: int
 
@@ -37,40 +40,37 @@ def find_offers(repository: str, form: str, precision: str) -> tuple[Offer, ...]
     ResourceError.
     """
     listed = [one for one in search("", base_model=repository, format=form) if not (one.gated or one.private)]
-    if form != GGUF:
-        listed = [one for one in listed if _plain(precision) in _words(one.id)]
+    if form not in (GGUF, ONNX):  # whose files and folders are called after precisions
+        listed = [one for one in listed if _plain(precision) in name_words(one.id)]
     found = (_offer(one, form, precision) for one in listed[:_LOOKED_AT])
     return tuple(offer for offer in found if offer is not None)
 
 
 def _offer(one: Found, form: str, precision: str) -> Offer | None:
     repository = look_up(Reference(one.id))
+    told_by_names = SAFETENSORS if form == MLX else form
+    for reference in _references(repository, form, precision):
+        with contextlib.suppress(InputError):
+            if located(repository, reference).form == told_by_names:
+                size_bytes = sum(file.size_bytes for file in needed_files(repository, reference))
+                return Offer(str(reference), size_bytes, repository.commit, one.downloads)
+    return None
+
+
+def _references(repository: Repository, form: str, precision: str) -> Iterator[Reference]:
+    """What would name the model at a precision, the likeliest first."""
     if form == GGUF:
-        names = {_stem(file.name) for file in repository.files if _is_at(file.name, precision)}
-        if len(names) != 1:
-            return None
-        size = sum(file.size_bytes for file in repository.files if _stem(file.name) in names)
-        return Offer(f"{one.id}:{precision}", size, repository.commit, one.downloads)
-    return Offer(one.id, _weights_bytes(repository), repository.commit, one.downloads)
-
-
-def _is_at(name: str, precision: str) -> bool:
-    return name.endswith(".gguf") and precision_of(name) == precision
-
-
-def _stem(name: str) -> str:
-    return SPLIT.sub("", name.removesuffix(".gguf"))
-
-
-def _weights_bytes(repository: Repository) -> int:
-    return sum(file.size_bytes for file in repository.files if file.name.endswith(_WEIGHTS))
+        if any(file.name.endswith(".gguf") and precision_of(file.name) == precision for file in repository.files):
+            yield Reference(repository.id, "", precision)
+        return
+    if _plain(precision) in name_words(repository.id):
+        yield Reference(repository.id)
+    folders = [one.folder for one in made_folders(file.name for file in repository.files) if one.form == form]
+    for folder in sorted(folders, key=lambda name: "cpu" not in name_words(name)):
+        if _plain(precision) in name_words(folder):
+            yield Reference(repository.id, "", folder)
 
 
 def _plain(precision: str) -> str:
     """int4 for openvino-int4 and mlx-4bit."""
-    word = precision.lower().partition("-")[2] or precision.lower()
-    return _SAME.get(word, word)
-
-
-def _words(repository: str) -> set[str]:
-    return {_SAME.get(word, word) for word in re.split(r"[-_./]", repository.lower())}
+    return plain_precision(precision.partition("-")[2] or precision)

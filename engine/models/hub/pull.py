@@ -20,7 +20,7 @@ from engine.models.hub.headers import remote_card
 from engine.models.hub.names import Reference, check_file_name, endpoint, parse_reference
 from engine.models.hub.receiving import CHUNK_BYTES, Stopped, receive
 from engine.models.hub.repository import Repository, RepositoryFile, look_up
-from engine.models.hub.selection import gguf_parts, is_gguf, needed_files
+from engine.models.hub.selection import model_place, needed_files
 from engine.models.local import read_card
 from engine.models.stores import HUB_CACHE, hub_cache
 from engine.text import human_bytes, printable
@@ -42,7 +42,7 @@ def hub_card(reference: Reference) -> ModelCard:
     """
     if is_offline() and (snapshot := cache.cached_snapshot(reference)) is not None:
         # It is here by itself: the hub need not be asked about it again before it is used.
-        return msgspec.structs.replace(read_card(_cached_model(snapshot, reference)), origin=HUB_CACHE)
+        return msgspec.structs.replace(read_card(snapshot / _cached_place(snapshot, reference)), origin=HUB_CACHE)
     repository = look_up(reference)
     card = remote_card(repository, reference)
     if cache.is_pulled(repository.id, repository.commit, needed_files(repository, reference)):
@@ -50,24 +50,22 @@ def hub_card(reference: Reference) -> ModelCard:
     return card
 
 
-def _cached_model(snapshot: Path, reference: Reference) -> Path:
-    """The folder, or the GGUF that the reference names in it."""
+def _cached_place(snapshot: Path, reference: Reference) -> str:
+    """Where in a snapshot the model lies that the reference means."""
     found = (path for path in sorted(snapshot.rglob("*")) if path.is_file())
     files = tuple(RepositoryFile(path.relative_to(snapshot).as_posix(), path.stat().st_size) for path in found)
-    repository = Repository(reference.repository, snapshot.name, False, files, {}, {}, {}, {})
-    return snapshot / gguf_parts(repository, reference)[0].name if is_gguf(repository, reference) else snapshot
+    return model_place(Repository(reference.repository, snapshot.name, False, files, {}, {}, {}, {}), reference)
 
 
 def pull_parameters(repository: Repository, reference: Reference) -> dict[str, Any]:
     """What `pull` needs to know, ready for JSON. Raises InputError when there is nothing to be fetched."""
     files = needed_files(repository, reference)
-    gguf = next((file.name for file in files if file.name.endswith(".gguf")), "")
     return {
         "repository": repository.id,
         "commit": repository.commit,
         "revision": reference.revision,
         "files": [msgspec.to_builtins(file) for file in files],
-        "model": gguf,
+        "model": model_place(repository, reference),
     }
 
 

@@ -7,11 +7,14 @@ from msgspec import Meta, Struct, field
 
 from engine.errors import InputError
 from engine.models.card import ModelCard, WeightGroup
+from engine.models.forms import GGUF, MLX, ONNX, OPENVINO, SAFETENSORS
 from engine.models.front_matter import find_languages, find_licence
 from engine.models.hub.client import ask
 from engine.models.hub.names import Reference
 from engine.text import printable
 
+FORMS = (SAFETENSORS, GGUF, OPENVINO, ONNX, MLX)
+"""The forms that the hub has tags for, under the same names."""
 _MAX_SEARCH = 100
 _FIELDS = ("downloads", "likes", "gated", "private", "tags", "lastModified", "safetensors", "gguf", "cardData")
 _COMMIT = r"^[0-9a-f]{40}$"
@@ -84,7 +87,7 @@ class Found(Struct, frozen=True):
     private: bool = False
     parameters: int | None = None
     formats: tuple[str, ...] = ()
-    """safetensors, gguf"""
+    """Those of `FORMS` that it is tagged with."""
     licence: str | None = None
     languages: tuple[str, ...] = ()
     base_models: tuple[str, ...] = ()
@@ -97,7 +100,7 @@ class Found(Struct, frozen=True):
 
         Enough for a first verdict; `hub_card` reads the model itself.
         """
-        if not self.parameters:
+        if not self.parameters or MLX in self.formats:  # packed weights are counted as if they were whole
             return None
         size_bytes = 2 * self.parameters
         weights = (WeightGroup("ffn_other", "BF16", 4096, 1, self.parameters, size_bytes),)
@@ -142,7 +145,7 @@ def look_up(reference: Reference) -> Repository:
 def search(query: str, limit: int = 20, *, base_model: str = "", format: str = "") -> tuple[Found, ...]:  # noqa: A002
     """The most downloaded repositories that match, in one request. Raises ResourceError.
 
-    `base_model` asks for quantizations of that repository; `format` is "gguf", "safetensors" or "" for any.
+    `base_model` asks for quantizations of that repository; `format` is one of `FORMS`, or "" for any.
     """
     what = "The hub could not be searched."
     if not query.strip() and not base_model:
@@ -202,7 +205,7 @@ def _found(one: _Listed) -> Found:
         gated=bool(one.gated),
         private=one.private,
         parameters=_parameters(counted, one.gguf or {}),
-        formats=tuple(name for name in ("safetensors", "gguf") if name in tags),
+        formats=tuple(name for name in FORMS if name in tags),
         licence=find_licence(one.card or {}) or licence,
         languages=find_languages(one.card or {}),
         base_models=_base_models(tags),

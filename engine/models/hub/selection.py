@@ -2,52 +2,46 @@
 
 import re
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 
 from engine.errors import InputError
 from engine.models.cards import SPLIT, precision_of
+from engine.models.forms import BESIDE, GGUF, SAFETENSORS, Located, is_weight, locate, matches, needed
 from engine.models.hub.names import Reference, check_file_name
 from engine.models.hub.repository import Repository, RepositoryFile
 from engine.models.safetensors import INDEX, shard_names
 from engine.text import human_bytes, printable
 
-_BESIDE = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "chat_template.*",
-)
 _ABOUT = ("readme.md", "license*", "licence*", "use_policy*")
+_LARGE = (".safetensors", ".gguf", ".bin", ".onnx", ".data", ".onnx_data")
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _NO_MODELS = re.compile(r"(^|[-_.])(mmproj|imatrix)", re.IGNORECASE)
 
 
 def needed_files(repository: Repository, reference: Reference) -> tuple[RepositoryFile, ...]:
-    """The files that a conversion or a chat needs, the small ones first. Raises InputError.
-
-    Safetensors with what lies beside them; or, where a GGUF is named or there is nothing else, all parts of that.
-    """
-    if is_gguf(repository, reference):
-        chosen = [*_matching(repository, _ABOUT), *gguf_parts(repository, reference)]
-    else:
+    """The files of one model that a conversion or a chat needs, the small ones first. Raises InputError."""
+    found, about = located(repository, reference), _matching(repository, _ABOUT)
+    if found.form == GGUF:
+        chosen = [*about, *gguf_parts(repository, reference)]
+    elif found.form == SAFETENSORS:
         index = [file for file in repository.files if file.name == INDEX]
         weights = weight_files(repository)
-        chosen = [*_matching(repository, (*_BESIDE, *_ABOUT)), *index, *weights]
+        chosen = [*_matching(repository, BESIDE), *about, *index, *weights]
+    else:
+        prefix = f"{found.folder}/" if found.folder else ""
+        inside = {file.name.removeprefix(prefix): file for file in repository.files if file.name.startswith(prefix)}
+        chosen = [*about, *(inside[name] for name in needed(found.form, inside, repository.id))]
     return _checked(chosen)
 
 
-def is_gguf(repository: Repository, reference: Reference) -> bool:
-    """Whether the reference means a GGUF: it names one, or the repository has no other weights."""
-    names = {file.name for file in repository.files}
-    if reference.file:
-        return True
-    return not any(map(_is_weight, names)) and any(name.endswith(".gguf") for name in names)
+def located(repository: Repository, reference: Reference) -> Located:
+    """The model that the reference means. Raises InputError where the repository has several and it names none."""
+    return locate((file.name for file in repository.files), repository.id, ":", reference.file)
+
+
+def model_place(repository: Repository, reference: Reference) -> str:
+    """Where the model lies in its repository: a GGUF file, a folder, or "" for the top. Raises InputError."""
+    found = located(repository, reference)
+    return gguf_parts(repository, reference)[0].name if found.form == GGUF else found.folder
 
 
 def weight_files(repository: Repository) -> tuple[RepositoryFile, ...]:
@@ -59,7 +53,7 @@ def weight_files(repository: Repository) -> tuple[RepositoryFile, ...]:
             "It has adapter_config.json and no config.json.",
             "Take its base model, or a repository in which the adapter is merged.",
         )
-    names = shard_names(name for name in files if _is_weight(name))
+    names = shard_names(name for name in files if is_weight(name))
     if not names:
         raise _no_weights(repository)
     require_listed(repository, names)
@@ -103,18 +97,9 @@ def gguf_parts(repository: Repository, reference: Reference) -> tuple[Repository
     return tuple(parts)
 
 
-def _is_weight(name: str) -> bool:
-    """Whether a file is of the model itself: at the top, and neither a duplicate in another layout nor an adapter."""
-    return name.endswith(".safetensors") and "/" not in name and not name.startswith(("consolidated", "adapter_"))
-
-
 def _matching(repository: Repository, patterns: tuple[str, ...]) -> list[RepositoryFile]:
     """The files at the top of the repository whose names match, in lower case."""
-    return [
-        file
-        for file in repository.files
-        if "/" not in file.name and any(fnmatchcase(file.name.lower(), pattern) for pattern in patterns)
-    ]
+    return [file for file in repository.files if "/" not in file.name and matches(file.name, patterns)]
 
 
 def _checked(files: list[RepositoryFile]) -> tuple[RepositoryFile, ...]:
@@ -127,7 +112,7 @@ def _checked(files: list[RepositoryFile]) -> tuple[RepositoryFile, ...]:
                 f"They are {other} and {file.name}; on many disks one would overwrite the other.",
                 "Tell the publisher, or take another repository of the model.",
             )
-    return tuple(sorted(files, key=lambda file: (file.name.endswith((".safetensors", ".gguf")), file.name)))
+    return tuple(sorted(files, key=lambda file: (file.name.endswith(_LARGE), file.name)))
 
 
 def _no_weights(repository: Repository) -> InputError:
@@ -143,7 +128,7 @@ def _no_weights(repository: Repository) -> InputError:
         )
     return InputError(
         f"{repository.id} holds no language model.",
-        "It has neither safetensors nor GGUF files at its top.",
+        "It has neither safetensors at its top, nor GGUF files, nor a model for OpenVINO or ONNX Runtime GenAI.",
         "Choose another repository: `edgewise models search`.",
     )
 

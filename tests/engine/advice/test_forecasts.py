@@ -1,14 +1,18 @@
 """Forecasts of memory and speed against what was measured."""
 
 import pytest
+from msgspec import structs
 
 from engine.advice import forecast, load_catalogue
-from engine.advice.forecasting import forecast_memory, measure_room
-from engine.hardware.facts import Accelerator, Fact, Hardware, Memory
+from engine.advice.memory import forecast_memory
+from engine.advice.room import measure_room
+from engine.advice.sizes import forecast_size
+from engine.hardware.facts import Accelerator, Cpu, Fact, Hardware, Memory
 
-from .machines import GIB, LLAMA_8B, MACHINES, SMOLLM2, gpu, machine
+from .machines import GIB, LLAMA_8B, MACHINES, SILENT, SMOLLM2, gpu, machine
 
 CATALOGUE = load_catalogue()
+UNKNOWN = Hardware()
 
 
 def speeds(hardware: Hardware, card=SMOLLM2) -> dict[str, float | None]:
@@ -16,19 +20,77 @@ def speeds(hardware: Hardware, card=SMOLLM2) -> dict[str, float | None]:
     return {row.precision: row.decode_tokens_per_s.value for row in rows}
 
 
-class TestMemory:
-    # (file bytes, context, resident bytes seen with the context full), llama.cpp in a Python process of its own
-    @pytest.mark.parametrize(("size", "context", "seen"), [(270_885_952, 2048, 436e6), (144_811_072, 8192, 619e6)])
-    def test_near_what_was_seen(self, size, context, seen):
-        estimate, _ = forecast_memory(CATALOGUE, "llamacpp", size, SMOLLM2, context)
-        assert estimate.value == pytest.approx(seen, rel=0.1)
-        assert "key/value cache" in estimate.basis
-        assert not estimate.measured
+def memory(precision: str, context: int, card=SMOLLM2, hardware=UNKNOWN, used: int | None = None):
+    entry = CATALOGUE.precisions[precision]
+    size = forecast_size(CATALOGUE, entry, card)
+    return forecast_memory(CATALOGUE, entry.framework, size, card, context, hardware, used)
 
-    def test_grows_with_context_and_file(self):
-        small, _ = forecast_memory(CATALOGUE, "llamacpp", 1e9, LLAMA_8B, 1024)
-        longer, _ = forecast_memory(CATALOGUE, "llamacpp", 1e9, LLAMA_8B, 2048)
-        assert longer.value - small.value == LLAMA_8B.kv_cache_bytes(1024) + 4 * 512 * 33 * 1024
+
+def processor(*instruction_sets: str, os: str = "linux") -> Hardware:
+    return Hardware(os=Fact(os), cpu=Cpu(instruction_sets=Fact(instruction_sets)))
+
+
+class TestMemory:
+    def test_grows_with_the_context(self):
+        small, longer = memory("Q4_K_M", 1024, LLAMA_8B), memory("Q4_K_M", 2048, LLAMA_8B)
+        scores = 4 * 512 * 33 * 1024
+        assert longer.certain_bytes - small.certain_bytes == LLAMA_8B.kv_cache_bytes(1024) + scores
+        assert "key/value cache" in longer.estimate.basis
+        assert longer.estimate.low < longer.estimate.value < longer.estimate.high
+        assert not longer.estimate.measured
+
+    def test_the_cache_is_as_wide_as_the_framework_keeps_it(self):
+        sixteen, floats = memory("openvino-int4", 4096).cache_bytes, memory("olive-int4", 4096).cache_bytes
+        assert (sixteen, floats) == (SMOLLM2.kv_cache_bytes(4096), 2 * SMOLLM2.kv_cache_bytes(4096))
+
+    def test_what_grows_with_use_and_what_is_there_from_the_start(self):
+        assert memory("Q4_0", 4096, used=100).cache_bytes == memory("Q4_0", 4096).cache_bytes
+        assert memory("openvino-int4", 4096, used=100).cache_bytes == SMOLLM2.kv_cache_bytes(100)
+        assert memory("mlx-4bit", 4096, used=100).cache_bytes == 2 * SMOLLM2.kv_cache_bytes(256)
+
+    def test_weights_are_copied_where_the_processor_has_a_faster_layout(self):
+        plain = memory("Q4_0", 2048, LLAMA_8B, processor("avx"))
+        copied = memory("Q4_0", 2048, LLAMA_8B, processor("avx", "avx2"))
+        assert 1.8 < copied.weights_bytes / plain.weights_bytes < 2
+        assert memory("Q4_0", 2048, LLAMA_8B).weights_bytes > copied.weights_bytes, "an unknown processor may copy all"
+        sixth = [memory("Q6_K", 2048, LLAMA_8B, processor(name)).weights_bytes for name in ("avx", "avx2")]
+        assert sixth[0] == sixth[1]
+
+    def test_pages_beside_a_copy_are_not_needed(self):
+        plain = memory("Q4_0", 2048, LLAMA_8B, processor("avx"))
+        copied = memory("Q4_0", 2048, LLAMA_8B, processor("avx", "avx2"))
+        assert copied.needed_bytes == pytest.approx(plain.needed_bytes, rel=1e-6)
+        assert "the system may take back" in copied.estimate.basis
+        assert memory("mlx-4bit", 2048).needed_bytes == memory("mlx-4bit", 2048).certain_bytes
+
+    def test_sixteen_bits_are_widened_where_the_processor_does_not_compute_with_them(self):
+        folder = structs.replace(LLAMA_8B, format="safetensors")
+        with_them = memory("openvino-fp16", 2048, folder, processor("avx512", "avx512_bf16")).weights_bytes
+        without = memory("openvino-fp16", 2048, folder, processor("avx2")).weights_bytes
+        assert without / with_them == pytest.approx(1.5, rel=0.05)
+
+    def test_openvino_packs_what_a_gguf_has(self):
+        weights = tuple(structs.replace(one, type="Q8_0") for one in LLAMA_8B.weights)
+        kept = structs.replace(LLAMA_8B, weights=weights, quantized=True)
+        found = memory("openvino-gguf", 2048, kept, processor("avx2")).weights_bytes
+        embeddings = next(one.size_bytes for one in weights if one.role == "embedding")
+        assert found == 2 * (kept.size_bytes - embeddings) + embeddings
+
+    def test_mlx_widens_on_a_processor_and_not_on_apples_gpu(self):
+        apple, other = memory("mlx-bf16", 2048, hardware=processor("neon", os="darwin")), memory("mlx-bf16", 2048)
+        assert other.weights_bytes == pytest.approx(2 * apple.weights_bytes)
+        assert other.cache_bytes == 2 * apple.cache_bytes
+
+    def test_a_sliding_window_saves_nothing(self):
+        """llama.cpp keeps the whole context for windowed layers, too, as it is loaded here."""
+        windowed = memory("Q4_K_M", 8192, structs.replace(LLAMA_8B, sliding_window=1024))
+        assert windowed.certain_bytes == memory("Q4_K_M", 8192, LLAMA_8B).certain_bytes
+        assert "sliding window" in windowed.estimate.basis
+
+    def test_without_dimensions_it_is_unknown_and_bounded(self):
+        found = memory("Q4_K_M", 2048, SILENT)
+        assert (found.estimate.value, found.estimate.low) == (None, None)
+        assert "at least" in found.estimate.basis
 
     def test_where_the_limit_comes_from(self):
         def room(**facts):
@@ -89,6 +151,33 @@ class TestSpeed:
         pi = machine(architecture="aarch64", board="Raspberry Pi 5 Model B", bandwidth=9e9)
         rows = forecast(CATALOGUE, "llamacpp", pi, SMOLLM2, 2048)
         assert "measured here, 9.0 GB/s" in rows[0].decode_tokens_per_s.basis
+
+    def test_a_mixture_of_experts_reads_those_that_take_part(self):
+        hardware = machine(bandwidth=30e9)
+        experts = sum(group.parameters for group in LLAMA_8B.weights if group.role.startswith("ffn"))
+        idle = experts * 3 // 4
+        mixture = structs.replace(LLAMA_8B, experts=8, active_parameters=LLAMA_8B.parameters - idle)
+        dense, sparse = speeds(hardware, LLAMA_8B), speeds(hardware, mixture)
+        assert all(sparse[name] > 1.8 * dense[name] for name in dense)
+        read = LLAMA_8B.parameters - idle - LLAMA_8B.vocabulary * LLAMA_8B.width
+        assert sparse["F16"] == pytest.approx(30e9 * 0.9 / (2 * read), rel=0.05)
+        rows = forecast(CATALOGUE, "llamacpp", hardware, mixture, 2048)
+        assert "of the experts' weights 25%" in rows[0].decode_tokens_per_s.basis
+        assert set(speeds(hardware, structs.replace(LLAMA_8B, experts=8)).values()) == {None}
+
+    def test_what_does_not_fit_on_the_gpu_is_computed_by_the_processor(self):
+        def speed(memory: int, bandwidth: float | None = 30e9):
+            card = gpu("nvidia", "cuda", memory=memory, name="NVIDIA RTX 4090")
+            hardware = machine(bandwidth=bandwidth, usable=64 * GIB, accelerators=(card,))
+            rows = forecast(CATALOGUE, "llamacpp", hardware, LLAMA_8B, 4096)
+            return next(row for row in rows if row.precision == "F16").decode_tokens_per_s
+
+        none, half, all_of_it = speed(1), speed(9 * GIB), speed(24 * GIB)
+        assert none.value < half.value < all_of_it.value
+        assert half.value == pytest.approx(none.value * 2, rel=0.15), "the processor's half takes nearly all the time"
+        assert "of 32 layers: memory bandwidth of NVIDIA RTX 4090" in half.basis
+        assert "of 32 layers: memory bandwidth measured here" in half.basis
+        assert speed(9 * GIB, None).value is None
 
     def test_unknown_stays_unknown(self):
         assert set(speeds(MACHINES["amd server"]).values()) == {None}

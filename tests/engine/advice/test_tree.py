@@ -234,7 +234,7 @@ class TestBrokenFiles:
             ("frameworks.toml", 'runs = false\nagainst = "OpenVINO is no longer', 'runs = false\nfor = "', "against"),
             ("precisions.toml", 'base = "Q4_K"', 'base = "Q4_Z"', "precision Q4_K_S: unknown type “Q4_Z”"),
             ("precisions.toml", 'layers = "more_bits"', 'layers = "some"', "unknown layers “some”"),
-            ("precisions.toml", "bits = 4.6\nembedding", "embedding", "it needs a base type, bits"),
+            ("precisions.toml", 'base = "openvino-u4"\n', "", "it needs a base type"),
             ("precisions.toml", '"Q8_0", "Q6_K", "Q5_K_M"', '"Q9_0"', "unknown precision of llamacpp “Q9_0”"),
         ],
     )

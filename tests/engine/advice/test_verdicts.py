@@ -56,6 +56,15 @@ def test_a_quantized_file_that_does_not_fit_as_it_is() -> None:
     assert judge(TREE, CATALOGUE, small(1000), {})(card).words.startswith("fits at Q")
 
 
+@pytest.mark.parametrize(("form", "framework"), [("openvino", "openvino"), ("onnx", "olive"), ("mlx", "mlx")])
+def test_a_ready_made_model_fits_as_it_is_or_not_at_all(form: str, framework: str) -> None:
+    card = msgspec.structs.replace(packaged_card(), format=form, quantized=False)
+    found = judge(TREE, CATALOGUE, small(24_000), {})(card)
+    assert (found.words, found.framework) == ("fits", framework)
+    assert (found.memory_bytes.value or 0) > card.size_bytes
+    assert judge(TREE, CATALOGUE, small(200), {})(card).words == "does not fit"
+
+
 def test_types_whose_speed_nobody_measured_have_no_speed() -> None:
     groups = tuple(msgspec.structs.replace(group, type="IQ4_XS") for group in packaged_card().weights)
     found = judge(TREE, CATALOGUE, small(24_000), {})(msgspec.structs.replace(packaged_card(), weights=groups))

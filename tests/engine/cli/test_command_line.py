@@ -30,7 +30,7 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
         ("--help",),
         ("--version",),
         *((name, "--help") for name in ("quickstart", "hardware", "advise", "setup", "convert", "chat")),
-        *(("jobs", name, "--help") for name in ("list", "attach", "cancel", "resume", "remove")),
+        *(("jobs", name, "--help") for name in ("list", "attach", "pause", "cancel", "resume", "remove")),
         *(("library", name, "--help") for name in ("list", "show", "verify", "remove")),
         *(("models", name, "--help") for name in ("list", "show")),
     ],

@@ -18,6 +18,7 @@ from engine.library import Manifest
 from engine.models import packaged_card
 from engine.work import jobs
 from tests.engine.cli.steps import plan
+from tests.engine.models.writers import gguf
 
 pytestmark = pytest.mark.usefixtures("data")
 
@@ -196,6 +197,33 @@ class TestModels:
         assert listed["verdict"]["words"] == "fits"
         assert listed["verdict"]["memory_bytes"]["measured"] is False
 
+    def test_an_estimated_count_is_marked(self, capsys, monkeypatch) -> None:
+        from msgspec.structs import replace
+
+        cards = [packaged_card(), replace(packaged_card(), name="glanced", estimated=True)]
+        monkeypatch.setattr("engine.models.list_models", lambda: cards)
+        [_, exact, glanced] = run(capsys, "models", "list")[1].splitlines()
+        assert exact.split()[1] == "135"
+        assert glanced.split()[1] == "≈135"
+
+    def test_folders_are_added_listed_and_removed(self, capsys, tmp_path, monkeypatch) -> None:
+        monkeypatch.setenv("EDGEWISE_MODELS", str(tmp_path / "gone"))
+        folder = tmp_path / "models"
+        folder.mkdir()
+        (folder / "Tiny.gguf").write_bytes(gguf())
+        status, out, _ = run(capsys, "models", "folders", "--add", str(folder))
+        assert status == 0
+        lines = [" ".join(line.split()) for line in out.splitlines()]
+        assert f"{folder} folder (setting)" in lines
+        assert f"{tmp_path / 'gone'} folder (EDGEWISE_MODELS), which is not there" in lines
+        assert "Tiny" in run(capsys, "models", "list")[1]
+        listed = json.loads(run(capsys, "models", "folders", "--json")[1])
+        assert listed[-1] == {"path": str(folder), "origin": "folder", "named_by": "setting", "exists": True}
+        assert str(folder) not in run(capsys, "models", "folders", "--remove", str(folder))[1]
+        status, out, err = run(capsys, "models", "folders", "--remove", str(folder))
+        assert (status, out) == (1, "")
+        assert "No folder was added" in err
+
     def test_the_packaged_model_is_listed_and_shown(self, capsys) -> None:
         assert packaged_card().name in run(capsys, "models", "list")[1]
         status, out, _ = run(capsys, "models", "show", "smollm2")
@@ -243,6 +271,20 @@ class TestJobs:
         assert run(capsys, "jobs", "cancel", job_id)[0] == 2
         assert run(capsys, "jobs", "remove", job_id, "--yes")[0] == 0
         assert jobs.list_jobs() == []
+
+    def test_pause_says_how_to_go_on(self, capsys) -> None:
+        job_id = jobs.submit(plan("count", seconds=60))
+        status, out, err = run(capsys, "jobs", "pause", job_id)
+        assert (status, out) == (0, f"{job_id} is paused.\n")
+        assert f"edgewise jobs resume {job_id}" in err
+        assert "paused" in run(capsys, "jobs", "list")[1]
+        status, _, err = run(capsys, "jobs", "attach", job_id)
+        assert status == 130
+        assert "is paused" in err
+        assert f"edgewise jobs resume {job_id}" in err
+        assert run(capsys, "jobs", "resume", job_id, "--detach")[0] == 0
+        assert json.loads(run(capsys, "jobs", "pause", job_id, "--json")[1])["status"] == "paused"
+        assert run(capsys, "jobs", "pause", job_id)[0] == 2
 
     def test_attach_with_no_jobs_says_what_makes_some(self, capsys) -> None:
         status, _, err = run(capsys, "jobs", "attach")

@@ -92,6 +92,8 @@ def test_endings_become_the_errors_they_are() -> None:
         ended(replace(RUNNING, status="failed", error=error))
     with pytest.raises(Cancelled, match="cancelled"):
         ended(replace(RUNNING, status="cancelled"))
+    with pytest.raises(Cancelled, match="paused"):
+        ended(replace(RUNNING, status="paused"))
     with pytest.raises(WorkerError, match="without a word"):
         ended(replace(RUNNING, status="interrupted"))
 

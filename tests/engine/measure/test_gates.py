@@ -201,9 +201,8 @@ class TestFigures:
         short = samples.benchmark(points=(samples.point(32, 600, 118),))
         long = samples.benchmark(points=(samples.point(512, 280, 47),))
         evidence = Evidence(samples.candidate(benchmark=short), samples.baseline(benchmark=long))
-        assert figure("decode_speed_up", evidence).problem == (
-            "The baseline was not measured with a prompt of 32 tokens."
-        )
+        problem = "The baseline was measured with prompts of other lengths."
+        assert figure("decode_speed_up", evidence).problem == problem
 
     @pytest.mark.parametrize(
         "ratio", [Mean(math.nan, 0.1, 50), Mean(0.0, math.nan, 50), Mean(0.0, 0.0, 1), Mean(-900.0, math.nan, 50)]

@@ -133,7 +133,7 @@ def test_strange_names_are_refused_politely(reference: str) -> None:
 def test_names_of_the_room_are_loaded_when_they_are_used() -> None:
     code = "import sys, engine.models.card; print([m for m in sys.modules if m.startswith('engine.models.')])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert loaded.strip() == "['engine.models.card']"
+    assert loaded.strip() == "['engine.models.forms', 'engine.models.card']"
     assert all(getattr(engine.models, name) is not None for name in engine.models.__all__)
     with pytest.raises(AttributeError):
         _ = engine.models.nothing

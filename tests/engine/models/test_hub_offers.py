@@ -24,8 +24,8 @@ def family(hub: Hub, tmp_path: Path) -> Hub:
 def test_a_gguf_at_the_precision_is_offered_with_its_size(family: Hub) -> None:
     [offer] = find_offers(BASE, "gguf", "Q4_K_M")
     assert (offer.reference, offer.made_by, offer.downloads) == ("bert/llama-GGUF:Q4_K_M", "bert", 500)
-    content = family.repositories["bert/llama-GGUF"].main.files["llama-Q4_K_M.gguf"]
-    assert offer.size_bytes == content.size_bytes
+    files = family.repositories["bert/llama-GGUF"].main.files
+    assert offer.size_bytes == sum(files[name].size_bytes for name in ("llama-Q4_K_M.gguf", "README.md"))
     assert len(family.requests) <= 3
 
 

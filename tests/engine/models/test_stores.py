@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.models import list_models, shelf, stores
+from engine.models import list_folders, list_models, shelf, stores
 from engine.models.local import read_card
 
 from .writers import TINY_SAFE, gguf, model_folder, safetensors
@@ -89,6 +89,19 @@ class TestWhatIsFound:
         write(home / "data" / "settings.json", b'{"model_folders": 3}')
         assert origins() == {}
         assert (home / "data" / "settings.json").exists()
+
+    def test_the_folders_are_known_with_what_names_them(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        both, gone = home / "both", home / "gone"
+        for folder in (both, home / ".ollama" / "models", home / "data" / "models"):
+            folder.mkdir(parents=True)
+        monkeypatch.setenv("EDGEWISE_MODELS", os.pathsep.join([str(gone), "~/both"]))
+        write(home / "data" / "settings.json", json.dumps({"model_folders": [str(both)]}).encode())
+        assert [(folder.path, folder.origin, folder.named_by) for folder in list_folders()] == [
+            (home / "data" / "models", "local", ""),
+            (home / ".ollama" / "models", stores.OLLAMA, ""),
+            (gone, stores.FOLDER, stores.VARIABLE),
+            (both, stores.FOLDER, stores.SETTING),
+        ]
 
     @pytest.mark.parametrize(
         ("variables", "folder"),

@@ -187,6 +187,41 @@ class TestCancel:
             jobs.cancel(job_id)
 
 
+class TestPause:
+    @pytest.mark.parametrize("kind", ["count", "children", "hold"])
+    def test_it_ends_within_a_second_and_goes_on_later(self, kind, ledger, data_folder):
+        job_id = submit(
+            step("a", "count", count=1, ledger=str(ledger)),
+            step("b", kind, count=1000, delay_s=0.1, ledger=str(ledger)),
+        )
+        wait_until(lambda: len(entered(ledger)) == 2)
+        started = time.monotonic()
+        view = jobs.pause(job_id)
+        assert time.monotonic() - started < 1
+        assert (view.status, view.ended_early, view.error) == ("paused", True, None)
+        assert [one.status for one in view.steps] == ["done", "waiting"]
+        wait_until(lambda: not running(data_folder), 1 - (time.monotonic() - started))
+        jobs.resume(job_id)
+        wait_until(lambda: len(entered(ledger)) == 3)
+        assert jobs.cancel(job_id).status == "cancelled"
+        assert entered(ledger) == ["a", "b", "b"]
+
+    def test_only_what_runs_can_be_paused(self):
+        job_id = submit(step("a", "count", count=1000, delay_s=0.1))
+        assert jobs.pause(job_id).status == "paused"
+        with pytest.raises(UsageError, match="not running") as caught:
+            jobs.pause(job_id)
+        assert "paused" in caught.value.why
+        with pytest.raises(UsageError, match="not running"):
+            jobs.cancel(job_id)
+
+    def test_a_signal_still_cancels(self):
+        job_id = submit(step("a", "count", count=1000, delay_s=0.1))
+        wait_for_step(job_id, "a")
+        job_process(job_id).terminate()
+        assert wait_for_end(job_id).status == "cancelled"
+
+
 SUBMITTER = """
 import sys
 from tests.engine.work.watching import step, submit

@@ -78,7 +78,7 @@ class TestKilled:
         assert [event.attempt for event in events(job_id, JobStarted)] == [1, 2]
 
     def test_a_worker_that_outlived_its_job_is_ended_before_the_next_attempt(self, ledger, data_folder):
-        job_id = submit(step("a", "make", output="a.bin", blocks=30, delay_s=0.02, ledger=str(ledger)))
+        job_id = submit(step("a", "make", output="a.bin", blocks=150, delay_s=0.02, ledger=str(ledger)))
         wait_for_step(job_id, "a", done=3)
         old = worker_of(job_id)
         os.killpg(old.pid, signal.SIGSTOP)  # neither it nor its guard can see the end of the job

@@ -337,3 +337,8 @@ def test_a_worker_is_told_where_the_data_folder_is(monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", "/nowhere/share")
     monkeypatch.setattr(processes, "engine_path", lambda: "")
     assert processes.worker_variables()["EDGEWISE_DATA"] == str(data_dir())
+
+
+def test_the_peak_of_a_child_that_has_ended_is_known():
+    subprocess.run([sys.executable, "-c", "bytearray(300_000_000)"], check=True)
+    assert processes.largest_child() > 300_000_000

@@ -1,0 +1,256 @@
+"""What Edgewise predicts against what is: size, memory while running, memory of conversions, speed of answers.
+
+`python benchmarks/predictions.py ROWS.json [--models MODEL …] [--what FRAMEWORK[:PRECISION] …] [--runs CONTEXT:PROMPT]`
+MODEL is one that Edgewise knows, or the name of a random one (see synthetic.py), which is made in --folder. Each is
+converted by a job of its own, without the proof, and loaded in a fresh worker for every run: a context length, and the
+tokens of prompt with which it is used. What is measured is kept in ROWS.json and not measured again; the predictions
+are those of the code as it is. Without --what only the table is printed. Linux only.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from synthetic import SHAPES, make
+
+from engine import frameworks, library
+from engine.advice import load_catalogue
+from engine.advice.memory import forecast_memory
+from engine.advice.room import measure_room
+from engine.advice.sizes import forecast_size
+from engine.advice.speed import forecast_decode
+from engine.cli.table import table
+from engine.errors import EdgewiseError
+from engine.hardware import probe
+from engine.hardware.facts import Hardware
+from engine.hardware.throughput import measure as measure_throughput
+from engine.models import find_model, is_restored, read_card, restored_folder
+from engine.models.card import ModelCard
+from engine.models.packaged import packaged_path
+from engine.text import human_bytes
+from engine.work import jobs
+from engine.work.client import WorkerClient
+from engine.work.journal import JournalReader
+from engine.work.protocol import Memory, StepDone
+
+NOT_NEEDED = ("prove", "source_tokens")
+WORDS = "river stone bridge light winter field paper song garden hill market road glass cloud "
+NEW_TOKENS = 16
+
+
+class Run(Struct, frozen=True):
+    """One load and one answer: bytes resident at the peak, after the load and at its peak; tokens used."""
+
+    context_length: int
+    prompt_tokens: int
+    """As asked for; the prompt has about so many."""
+    used_tokens: int
+    load_peak_bytes: int
+    load_bytes: int
+    peak_bytes: int
+    mapped_bytes: int
+    """Of what was resident in the end: pages of files, which the system may take back."""
+    decode_tokens_per_s: float | None
+
+
+class Row(Struct):
+    """A model at one precision, as measured: the result's bytes, each step's peak, and the runs."""
+
+    model: str
+    framework: str
+    precision: str
+    size_bytes: int
+    steps: dict[str, int]
+    elapsed_s: dict[str, float]
+    runs: list[Run]
+
+
+class Rows(Struct):
+    """All that was measured, and the cards of the models."""
+
+    cards: dict[str, ModelCard] = {}
+    rows: list[Row] = []
+
+
+def find_card(name: str, folder: Path) -> ModelCard:
+    """The card of a model, made if it is a random one."""
+    if name not in SHAPES:
+        return find_model(name)
+    if not (folder / name).exists():
+        source = restored_folder(packaged_path())
+        if not is_restored(source):
+            raise SystemExit("There is no restored folder: `edgewise convert smollm2 --framework mlx` makes one.")
+        make(folder / name, SHAPES[name], source)
+    return read_card(folder / name)
+
+
+def convert(name: str, card: ModelCard, framework: str, precision: str) -> tuple[str, dict[str, int], dict[str, float]]:
+    """The artifact's name, and what each step took. Raises EdgewiseError."""
+    plan = frameworks.make_plan(card, framework, precision, probe(), name)
+    steps = tuple(step for step in plan.steps if step.kind not in NOT_NEEDED)
+    job_id = jobs.submit(msgspec.structs.replace(plan, steps=steps))
+    while (view := jobs.read_job(job_id)).status in ("queued", "running"):
+        time.sleep(0.2)
+    if view.status != "done":
+        raise EdgewiseError(str((view.error or {}).get("what", view.status)), str((view.error or {}).get("why", "")))
+    unlike = ("environment", "publish", "fetch_packaged")
+    kinds = {step.id for step in steps if step.kind not in unlike and not step.present}
+    peaks: dict[str, int] = {}
+    elapsed: dict[str, float] = {}
+    for stamped in JournalReader(jobs.job_folder(job_id) / "events.jsonl").read_new():
+        match stamped.params:
+            case Memory(step=step, peak_bytes=peak) if step in kinds:
+                peaks[step] = max(peaks.get(step, 0), peak)
+            case StepDone(step=step, elapsed_s=seconds) if step in kinds:
+                elapsed[step] = seconds
+    return str(view.result["artifact"]), peaks, elapsed
+
+
+async def run(framework: str, path: Path, context_length: int, prompt_tokens: int, folder: Path) -> Run:
+    """Load in a fresh worker and answer once."""
+    client = await WorkerClient.start(f"{framework}-run", folder / "log", frameworks.working_module(framework))
+    try:
+        await client.request("load", {"path": str(path), "options": {"context_length": context_length}})
+        load_bytes, load_peak, _ = resident(client.pid)
+        words = (WORDS * (prompt_tokens // 14 + 1)).split()
+        empty = [{"role": "user", "content": ""}]
+        room = prompt_tokens - int((await client.request("count_tokens", {"messages": empty}))["tokens"])
+        question = " ".join(words[: max(1, room)])
+        options = {"max_tokens": 4 if framework == "mlx" else NEW_TOKENS, "temperature": 0.0}
+        done = await client.request(
+            "generate", {"messages": [{"role": "user", "content": question}], "options": options}
+        )
+        _, peak, mapped = resident(client.pid)
+    finally:
+        await client.close()
+    count = int(done["completion_tokens"])
+    rate = (count - 1) / done["decode_s"] if count > 2 and done["decode_s"] else None
+    return Run(context_length, prompt_tokens, int(done["context_used"]), load_peak, load_bytes, peak, mapped, rate)
+
+
+def resident(pid: int) -> tuple[int, int, int]:
+    """Resident bytes of a process, at their peak, and those of them that are pages of files."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    known = {line[0]: int(line[1]) * 1024 for line in lines if line[0] in ("VmRSS:", "VmHWM:", "RssFile:")}
+    return known["VmRSS:"], known["VmHWM:"], known["RssFile:"]
+
+
+def measure(rows: Rows, name: str, what: str, runs: list[tuple[int, int]], keep: bool) -> Iterator[None]:
+    """Fill in what is missing of the rows; yields when there is something new."""
+    framework, _, chosen = what.partition(":")
+    for precision in [chosen] if chosen else frameworks.get(framework).precisions():
+        row = next((one for one in rows.rows if (one.model, one.precision) == (name, precision)), None)
+        known = {(one.context_length, one.prompt_tokens) for one in row.runs} if row else set()
+        missing = [one for one in runs if one not in known]
+        if row is not None and not missing:
+            continue
+        card = rows.cards[name]
+        try:
+            artifact = kept(name, precision) if row else None
+            if artifact is None:
+                artifact_id, peaks, elapsed = convert(name, card, framework, precision)
+                artifact = library.find_artifact(artifact_id)
+            if row is None:
+                row = Row(name, framework, precision, artifact.manifest.size_bytes, peaks, elapsed, [])
+                rows.rows.append(row)
+            with tempfile.TemporaryDirectory() as scratch:
+                for one in missing:
+                    row.runs.append(asyncio.run(run(framework, artifact.model_path, *one, Path(scratch))))
+                    yield
+            if not keep:
+                library.remove(library.plan_removal([artifact.manifest.id]))
+        except EdgewiseError as error:
+            print(f"{name} {precision}: {error.what} {error.why[:300]}", flush=True)  # noqa: T201
+            continue
+        yield
+
+
+def kept(name: str, precision: str) -> library.Artifact | None:
+    """The artifact that an earlier run left."""
+    found = (
+        one for one in library.list_artifacts() if (one.manifest.name, one.manifest.precision) == (name, precision)
+    )
+    return next(found, None)
+
+
+def predictions(row: Row, card: ModelCard, hardware: Hardware) -> Iterator[tuple[str, float | None, float]]:
+    """What is compared, the prediction, and what was measured. Sizes in bytes, speed in tokens a second."""
+    catalogue = load_catalogue()
+
+    entry = catalogue.precisions[row.precision]
+    size = forecast_size(catalogue, entry, card)
+    yield "disk", size.size_bytes, row.size_bytes
+    for one in row.runs:
+        memory = forecast_memory(catalogue, row.framework, size, card, one.context_length, hardware, one.used_tokens)
+        yield f"memory {one.context_length}:{one.used_tokens}", memory.estimate.value, one.peak_bytes
+        if one.decode_tokens_per_s:
+            room = measure_room(catalogue, row.framework, hardware, None)
+            speed = forecast_decode(catalogue, row.framework, size, hardware, card, memory.needed_bytes, room)
+            yield f"tokens/s {one.context_length}:{one.used_tokens}", speed.value, one.decode_tokens_per_s
+    plan = frameworks.make_plan(card, row.framework, row.precision, hardware)
+    for step in plan.steps:
+        if step.id in row.steps:
+            yield f"conversion: {step.id}", step.cost.peak_memory_bytes.value, row.steps[step.id]
+
+
+def show(rows: Rows, hardware: Hardware) -> None:
+    """Every prediction with its error, then the median and the worst of each kind."""
+    lines = []
+    errors: dict[tuple[str, str], list[float]] = {}
+    for row in rows.rows:
+        for what, predicted, measured in predictions(row, rows.cards[row.model], hardware):
+            error = predicted / measured - 1 if predicted else None
+            if error is not None:
+                errors.setdefault((row.framework, what.partition(" ")[0].rstrip(":")), []).append(error)
+            told = human_bytes if "tokens/s" not in what else "{:.1f}".format
+            lines.append(
+                (row.model, row.framework, row.precision, what, told(predicted) if predicted else "unknown",
+                 told(measured), f"{error:+.1%}" if error is not None else "")
+            )  # fmt: skip
+    headers = ("Model", "Framework", "Precision", "What", "Predicted", "Measured", "Error")
+    for line in table(headers, lines, None, right=(4, 5, 6)):
+        print(line)  # noqa: T201
+    print()  # noqa: T201
+    summary = [
+        (framework, what, str(len(found)), f"{statistics.median(map(abs, found)):.1%}", f"{max(found, key=abs):+.1%}",
+         f"{min(found):+.1%}")
+        for (framework, what), found in sorted(errors.items())
+    ]  # fmt: skip
+    for line in table(("Framework", "What", "Rows", "Median", "Worst", "Lowest"), summary, None, right=(2, 3, 4, 5)):
+        print(line)  # noqa: T201
+
+
+def pair(text: str) -> tuple[int, int]:
+    """A context length and the tokens of a prompt."""
+    context_length, _, prompt = text.partition(":")
+    return int(context_length), int(prompt or 64)
+
+
+def main() -> None:
+    """Measure what is asked for and missing, and print everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", type=Path, help="where the measurements are kept")
+    parser.add_argument("--models", nargs="+", default=["smollm2"])
+    parser.add_argument("--what", nargs="+", default=[])
+    parser.add_argument("--runs", nargs="+", type=pair, default=[(2048, 64), (8192, 64)])
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), "edgewise-models"))
+    parser.add_argument("--keep", action="store_true", help="keep the artifacts in the library")
+    options = parser.parse_args()
+    rows = msgspec.json.decode(options.rows.read_bytes(), type=Rows) if options.rows.exists() else Rows({}, [])
+    for name in options.models if options.what else []:
+        rows.cards[name] = find_card(name, options.folder)
+        for what in options.what:
+            for _ in measure(rows, name, what, options.runs, options.keep):
+                options.rows.write_bytes(msgspec.json.format(msgspec.json.encode(rows)))
+    hardware = probe()
+    show(rows, msgspec.structs.replace(hardware, throughput=measure_throughput(hardware)))
+
+
+if __name__ == "__main__":
+    main()

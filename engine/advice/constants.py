@@ -1,0 +1,59 @@
+"""The constants of each framework's predictions, as assets/frameworks.toml gives them; the formulas are there."""
+
+from msgspec import Struct
+
+
+class Files(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a framework's files hold beside the weights, for a layer of the graph and for an entry of the vocabulary."""
+
+    vocabulary_entry_bytes: int
+    basis: str
+    error: float
+    layer_bytes: int = 0
+    rotary: bool = False
+    """Whether the graph has the sines and cosines of all positions as 32-bit numbers."""
+
+
+class MemoryModel(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a framework's memory while chatting is predicted; frameworks.toml says what each constant means."""
+
+    process_bytes: int
+    cache_bytes: float
+    basis: str
+    error: float
+    layer_bytes: int = 0
+    vocabulary_entry_bytes: int = 0
+    cache_whole: bool = False
+    cache_block: int = 1
+    tied_twice: bool = False
+    mapped: bool = False
+    packs: bool = False
+    piece: int = 1
+    activations: float = 0.0
+    logits: int = 0
+    scores: bool = False
+    as_stored_on: tuple[str, ...] = ()
+
+
+class ConversionModel(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a step's peak memory is predicted: the process, and what it holds of source, result and largest matrix."""
+
+    process_bytes: int
+    basis: str
+    error: float
+    parameter_bytes: float = 0.0
+    """Bytes for each parameter of the source."""
+    result: float = 0.0
+    """How many times the bytes of the result are held."""
+    largest_bytes: float = 0.0
+    """Bytes for each parameter of the largest matrix."""
+
+
+class DecodeModel(Struct, frozen=True, forbid_unknown_fields=True):
+    """The part of a token's time that does not depend on the bytes read; see the formula in frameworks.toml."""
+
+    layer_s: float
+    vocabulary_entry_s: float
+    basis: str
+    splits: bool = False
+    """Whether the processor computes the layers that do not fit on a GPU."""

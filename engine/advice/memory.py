@@ -1,0 +1,111 @@
+"""What a model takes in memory while it runs: its weights as the framework holds them, the key/value cache, the rest.
+
+The rules are the frameworks' own, read from their sources and seen in their processes; the constants are in
+assets/frameworks.toml and, for each type of weights, in assets/precisions.toml.
+"""
+
+from msgspec import Struct
+
+from engine.advice.catalogue import Catalogue, WeightType
+from engine.advice.constants import MemoryModel
+from engine.advice.records import Estimate
+from engine.advice.sizes import Part, SizeForecast
+from engine.hardware.facts import Hardware
+from engine.models.card import ModelCard
+from engine.text import human_bytes
+
+
+class MemoryForecast(Struct, frozen=True):
+    """Memory in bytes: of the weights, the cache (None where its size is unknown), buffers and the process itself."""
+
+    weights_bytes: float
+    spare_bytes: float
+    """Of the weights: pages of a file that the system may take back, because what is computed with is a copy."""
+    cache_bytes: float | None
+    buffer_bytes: float
+    process_bytes: float
+    basis: str
+    error: float
+
+    @property
+    def certain_bytes(self) -> float:
+        """All that is known: everything, or everything but the cache."""
+        return self.weights_bytes + (self.cache_bytes or 0.0) + self.buffer_bytes + self.process_bytes
+
+    @property
+    def needed_bytes(self) -> float:
+        """What must be there for it to run."""
+        return self.certain_bytes - self.spare_bytes
+
+    @property
+    def estimate(self) -> Estimate:
+        """The sum with its range and its parts in words."""
+        if self.cache_bytes is None:
+            known = human_bytes(self.certain_bytes)
+            return Estimate(None, f"the key/value cache is unknown; at least {known} without it")
+        return Estimate(float(round(self.certain_bytes)), self.basis).within(self.error)
+
+
+def forecast_memory(
+    catalogue: Catalogue,
+    framework: str,
+    size: SizeForecast,
+    card: ModelCard,
+    context_length: int,
+    hardware: Hardware,
+    used_tokens: int | None = None,
+) -> MemoryForecast:
+    """Memory with a context of so many tokens, all of them used, or only `used_tokens`."""
+    model = catalogue.memory[framework]
+    used = context_length if used_tokens is None else min(used_tokens, context_length)
+    as_stored = hardware.os.value in model.as_stored_on
+    held = [_held(part, model, catalogue, hardware, size.tied, as_stored) for part in size.parts]
+    weights, spare = (sum(column) for column in zip(*held, strict=True)) if held else (0.0, 0.0)
+    cache = _cache(model, card, context_length if model.cache_whole else used, as_stored)
+    piece = min(model.piece, used)
+    numbers = piece * model.activations * (card.width or 0)
+    numbers += min(model.logits * model.piece, used) * (card.vocabulary or 0)
+    if model.scores:
+        numbers += piece * ((card.heads or 0) + 1) * used
+    process = (
+        model.process_bytes
+        + model.layer_bytes * (card.layers or 0)
+        + model.vocabulary_entry_bytes * (card.vocabulary or 0)
+    )
+    pages = f" ({human_bytes(spare)} of it pages of the file that the system may take back)" if spare else ""
+    basis = (
+        f"weights {human_bytes(weights)}{pages} + key/value cache {human_bytes(cache or 0)} ({context_length:,} tokens)"
+        f" + buffers {human_bytes(4 * numbers)} + process {human_bytes(process)}; {model.basis}"
+    )
+    if card.sliding_window is not None and card.sliding_window < context_length:
+        basis += "; its sliding window is not counted on: every layer may keep the whole context"
+    return MemoryForecast(weights, spare, cache, 4.0 * numbers, process, basis, model.error)
+
+
+def _held(
+    part: Part, model: MemoryModel, catalogue: Catalogue, hardware: Hardware, tied: bool, as_stored: bool
+) -> tuple[float, float]:
+    """Bytes of a part in memory, and those of them that can be spared."""
+    kind = catalogue.types.get(part.type)  # a GGUF may have types that nothing is known of
+    if kind is None or as_stored:
+        return part.size_bytes, 0.0
+    if kind.lookup is not None and part.role == "embedding" and not tied:
+        return kind.lookup * part.size_bytes, 0.0
+    block_bytes = _loaded_block_bytes(kind, hardware)
+    held = part.parameters * block_bytes / kind.block if block_bytes else part.size_bytes * (2 if model.packs else 1)
+    if part.role == "embedding" and tied and model.tied_twice:
+        held += part.size_bytes
+    return held, part.size_bytes if model.mapped and block_bytes == 2 * kind.bytes else 0.0
+
+
+def _loaded_block_bytes(kind: WeightType, hardware: Hardware) -> float | None:
+    """Bytes of a block once loaded; the most there are for a processor that is not known."""
+    known = hardware.cpu.instruction_sets.value
+    if known is None:
+        return max(kind.memory.values(), default=None)
+    return next((size for name, size in kind.memory.items() if name in known or name == "any"), None)
+
+
+def _cache(model: MemoryModel, card: ModelCard, tokens: int, as_stored: bool) -> float | None:
+    blocks = -(-tokens // model.cache_block)
+    return card.kv_cache_bytes(blocks * model.cache_block, 2.0 if as_stored else model.cache_bytes)

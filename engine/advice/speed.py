@@ -1,0 +1,105 @@
+"""How fast a model answers: every weight that takes part in a token is read once for it."""
+
+from engine.advice.catalogue import Catalogue
+from engine.advice.constants import DecodeModel
+from engine.advice.records import Estimate
+from engine.advice.room import Room
+from engine.advice.sizes import SizeForecast
+from engine.hardware.facts import Accelerator, Hardware
+from engine.models.card import ModelCard
+from engine.text import printable
+
+EXPERT_ROLES = ("ffn_down", "ffn_other")
+"""Where the weights of experts are."""
+
+
+def forecast_decode(
+    catalogue: Catalogue,
+    framework: str,
+    size: SizeForecast,
+    hardware: Hardware,
+    card: ModelCard,
+    needed_bytes: float,
+    room: Room,
+) -> Estimate:
+    """Tokens per second early in a conversation, of a model that takes `needed_bytes` of memory.
+
+    On the GPU if all fits there. Where a part does, whole layers lie on the GPU and the others are computed by the
+    processor, one after the other, if the framework can do that.
+    """
+    model = catalogue.decode.get(framework)
+    if model is None:
+        return Estimate(None, f"no forecast for {catalogue.frameworks[framework].title} yet: measure it")
+    if card.layers is None:
+        return Estimate(None, "unknown: the model's files do not say how many layers it has")
+    active = _active_share(card)
+    if active is None:
+        return Estimate(None, "unknown for a mixture of experts whose files do not say how many take part in a token")
+    layers = _layers_on_gpu(model, room, card.layers, needed_bytes)
+    read = [
+        (part.size_bytes * (active if part.role in EXPERT_ROLES else 1.0), part.efficiency)
+        for part in size.parts
+        if part.role != "embedding" or size.tied
+    ]
+    effort = sum(size_bytes / efficiency for size_bytes, efficiency in read)
+    share = sum(size_bytes for size_bytes, _ in read) / effort
+    seconds = card.layers * model.layer_s + (card.vocabulary or 0) * model.vocabulary_entry_s
+    sources = []
+    for gpu, count in ((room.gpu, layers), (None, card.layers - layers)):
+        if not count:
+            continue
+        bandwidth, source = _bandwidth(catalogue, hardware, gpu)
+        if bandwidth is None:
+            return Estimate(None, source)
+        seconds += effort * count / card.layers / bandwidth
+        sources.append(source if count == card.layers else f"{count} of {card.layers} layers: {source}")
+    basis = f"{'; '.join(sources)}, of which {share:.0%} is reached with these weights"
+    if active < 1:
+        basis += f"; of the experts' weights {active:.0%} are read for a token"
+    return Estimate(round(1 / seconds, 1), f"{basis}; {model.basis}")
+
+
+def _active_share(card: ModelCard) -> float | None:
+    """The share of the feed-forward weights that takes part in a token; None where that is not known."""
+    if not card.experts:
+        return 1.0
+    if card.active_parameters is None:
+        return None
+    experts = sum(group.parameters for group in card.weights if group.role in EXPERT_ROLES)
+    idle = card.parameters - card.active_parameters
+    return 1 - idle / experts if 0 <= idle <= experts and experts else None
+
+
+def _layers_on_gpu(model: DecodeModel, room: Room, layers: int, needed_bytes: float) -> int:
+    """How many layers the GPU holds: all, none, or as many as fit, with their share of everything else."""
+    if room.gpu is None or room.gpu_limit_bytes is None:
+        return 0
+    if room.fits_gpu(needed_bytes):
+        return layers
+    if not model.splits or room.gpu.integrated.value:
+        return 0
+    return int(layers * room.gpu_limit_bytes / needed_bytes)
+
+
+def _bandwidth(catalogue: Catalogue, hardware: Hardware, gpu: Accelerator | None) -> tuple[float | None, str]:
+    """Memory bandwidth in bytes per second, and where it is known from."""
+    if gpu is not None and not gpu.integrated.value:
+        stated = _stated_bandwidth(catalogue, gpu.name.value)
+        name = printable(gpu.name.value or "the GPU", keep="")
+        if stated is None:
+            return None, f"unknown: the memory bandwidth of {name} is not known here"
+        return stated, f"memory bandwidth of {name} as stated by its maker, {stated / 1e9:.0f} GB/s"
+    throughput = hardware.throughput
+    if throughput is not None and throughput.memory_bytes_per_s.value:
+        measured = throughput.memory_bytes_per_s.value
+        return measured, f"memory bandwidth measured here, {measured / 1e9:.1f} GB/s"
+    for machine in (hardware.board.value, hardware.cpu.model.value):
+        stated = _stated_bandwidth(catalogue, machine)
+        if stated is not None:
+            return stated, f"memory bandwidth stated for {printable(machine or '', keep='')}, {stated / 1e9:.0f} GB/s"
+    return None, "unknown: memory bandwidth was not measured"
+
+
+def _stated_bandwidth(catalogue: Catalogue, name: str | None) -> float | None:
+    found = [key for key in catalogue.bandwidth if name and key.lower() in name.lower()]
+    return catalogue.bandwidth[max(found, key=len)] * 1e9 if found else None

@@ -1,0 +1,102 @@
+"""What is predicted against what was measured by benchmarks/predictions.py: sizes, memory while running, conversions.
+
+measured.json has the cards of the models, one of them packaged and the others of random weights, and what each gave at
+a precision. The machine that it was measured on had the instruction sets named here.
+"""
+
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec import Struct, structs
+
+from engine import frameworks
+from engine.advice import load_catalogue
+from engine.advice.memory import forecast_memory
+from engine.advice.sizes import forecast_size
+from engine.frameworks.describing import settle_wishes
+from engine.hardware.facts import Cpu, Fact, Hardware
+from engine.models.card import ModelCard
+
+CATALOGUE = load_catalogue()
+HARDWARE = Hardware(
+    os=Fact("linux"),
+    cpu=Cpu(instruction_sets=Fact(("f16c", "fma", "avx", "avx2", "avx512", "avx512_vnni", "avx512_bf16"))),
+)
+
+
+class Run(Struct):
+    context_length: int
+    used_tokens: int
+    peak_bytes: int
+
+
+class Row(Struct):
+    model: str
+    framework: str
+    precision: str
+    size_bytes: int
+    steps: dict[str, int]
+    runs: list[Run]
+
+
+class Measured(Struct):
+    cards: dict[str, ModelCard]
+    rows: list[Row]
+
+
+MEASURED = msgspec.json.decode(Path(__file__).with_name("measured.json").read_bytes(), type=Measured)
+
+
+def errors_of_sizes(framework: str) -> Iterator[float]:
+    for row in (one for one in MEASURED.rows if one.framework == framework):
+        entry = CATALOGUE.precisions[row.precision]
+        yield forecast_size(CATALOGUE, entry, MEASURED.cards[row.model]).size_bytes / row.size_bytes - 1
+
+
+def errors_of_memory(framework: str) -> Iterator[float]:
+    for row in (one for one in MEASURED.rows if one.framework == framework):
+        card = MEASURED.cards[row.model]
+        size = forecast_size(CATALOGUE, CATALOGUE.precisions[row.precision], card)
+        for run in row.runs:
+            found = forecast_memory(
+                CATALOGUE, framework, size, card, run.context_length, HARDWARE, used_tokens=run.used_tokens
+            )
+            yield found.certain_bytes / run.peak_bytes - 1
+
+
+def errors_of_conversions(framework: str) -> Iterator[float]:
+    described = frameworks.get(framework)
+    for row in (one for one in MEASURED.rows if one.framework == framework):
+        card = MEASURED.cards[row.model]
+        if card.format not in described.reads:
+            card = structs.replace(card, format="safetensors", size_bytes=2 * card.parameters)
+        wishes = settle_wishes(described, row.precision, {})
+        for step in described.plan(card, row.precision, HARDWARE, wishes):
+            if step.id in row.steps and step.cost.peak_memory_bytes.value:
+                yield step.cost.peak_memory_bytes.value / row.steps[step.id] - 1
+
+
+@pytest.mark.parametrize("framework", frameworks.names())
+def test_sizes(framework: str) -> None:
+    errors = list(errors_of_sizes(framework))
+    assert max(map(abs, errors)) < 0.02
+    assert max(map(abs, errors)) <= CATALOGUE.files[framework].error
+
+
+@pytest.mark.parametrize("framework", frameworks.names())
+def test_memory_while_running(framework: str) -> None:
+    errors = list(errors_of_memory(framework))
+    assert statistics.median(map(abs, errors)) < 0.05
+    assert min(errors) > -0.05
+    assert max(errors) < 0.15
+    assert max(map(abs, errors)) <= CATALOGUE.memory[framework].error, "the range that is told is the one that was seen"
+
+
+@pytest.mark.parametrize("framework", frameworks.names())
+def test_memory_of_conversions(framework: str) -> None:
+    errors = list(errors_of_conversions(framework))
+    assert errors
+    assert max(map(abs, errors)) < 0.1
