@@ -7,7 +7,7 @@ from msgspec import Struct
 from engine import advice, frameworks
 from engine.advice.answers import parse_bytes
 from engine.advice.catalogue import Catalogue
-from engine.advice.records import Recommendation
+from engine.advice.records import PrecisionForecast, Recommendation
 from engine.advice.tree import Tree
 from engine.advice.verdicts import Verdict
 from engine.frameworks.support import refusals
@@ -34,6 +34,28 @@ class Advisor(Struct, frozen=True):
         return advice.recommend(
             self.tree, self.catalogue, self.machine, known, card, framework=wanted, refusals=refused
         )
+
+    def rivals(
+        self, answers: Mapping[str, str], card: ModelCard, framework: str = ""
+    ) -> tuple[dict[str, list[PrecisionForecast]], list[tuple[str, str]]]:
+        """What every framework that can take the model makes of it, and which of that to compare first.
+
+        First come those of `framework`, else of the recommended one, that fit and are acceptable. What stays
+        unquantized is measured beside them anyway.
+        """
+        advice = self.recommend(answers, card, framework)
+        barred = {*refusals(card), *(ranked.framework for ranked in advice.ranking if not ranked.runs)}
+        forecasts = {}
+        for name in sorted(frameworks.names(), key=lambda name: name != advice.chosen):
+            if name not in barred:
+                found = self.recommend(answers, card, name).precisions
+                forecasts[name] = [one for one in found if one.precision != frameworks.get(name).reference]
+        worth = [
+            (advice.chosen, one.precision)
+            for one in forecasts.get(advice.chosen, [])
+            if one.fits and self.catalogue.precisions[one.precision].acceptable
+        ]
+        return forecasts, worth
 
     def judge(self, answers: Mapping[str, str]) -> Callable[[ModelCard], Verdict]:
         """What says of a model, in a word, whether it runs here."""

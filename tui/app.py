@@ -30,6 +30,7 @@ PLACES = {
     "advice": "Choose a framework",
     "model": "Choose a model",
     "precision": "Choose a precision",
+    "candidates": "Compare several precisions",
     "jobs": "Jobs",
     "library": "Library",
     "space": "Space: what takes room on the disk",

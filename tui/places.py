@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.screen import Screen
 
-from engine.errors import UsageError
+from engine.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from engine.hardware.facts import Hardware
@@ -42,6 +42,8 @@ def gather(place: str, settings: "Settings", machine: "Hardware | None") -> Buil
             return partial(ModelScreen, known_models(), machine or _probe())
         case "precision":
             return _precision(settings, machine)
+        case "candidates":
+            return _candidates(settings, machine)
         case "plan":
             return _plan(settings, machine)
         case "quickstart":
@@ -61,6 +63,16 @@ def gather(place: str, settings: "Settings", machine: "Hardware | None") -> Buil
             from tui.screens.library import LibraryScreen
 
             return partial(LibraryScreen, library.list_artifacts(), what)
+        case "verdict":
+            from engine.measure.certificate import folder_of, read_certificate
+            from tui.screens.verdict import VerdictScreen
+
+            folder = folder_of(what)
+            return partial(VerdictScreen, read_certificate(folder), folder)
+        case "sweep":
+            return _sweep(what or settings.job or "last")
+        case "side-by-side":
+            return _side_by_side(*what.split(",", 1))
         case "space":
             from tui.screens.space import SpaceScreen
 
@@ -97,6 +109,33 @@ def _precision(settings: "Settings", machine: "Hardware | None") -> Build:
     card = _chosen(settings) or models.packaged_card()
     advisor = _advisor(machine)
     return partial(PrecisionScreen, machine, card, advisor.recommend(settings.answers, card, settings.framework))
+
+
+def _candidates(settings: "Settings", machine: "Hardware | None") -> Build:
+    from engine import models
+    from tui.screens.candidates import CandidatesScreen
+
+    machine = machine or _probe()
+    card, advisor = _chosen(settings) or models.packaged_card(), _advisor(machine)
+    forecasts, ticked = advisor.rivals(settings.answers, card, settings.framework)
+    return partial(CandidatesScreen, machine, card, forecasts, ticked)
+
+
+def _sweep(job: str) -> Build:
+    import msgspec
+
+    from engine.measure.sweep import Sweep
+    from engine.work import jobs
+    from tui.screens.sweep import SweepScreen
+
+    view = jobs.read_job(jobs.find_job(job))
+    if "sweep" not in view.result:
+        raise UsageError(f"{view.title} has compared nothing.", f"It is {view.status}.", "Show it under “Jobs”.")
+    try:
+        return partial(SweepScreen, msgspec.convert(view.result["sweep"], Sweep), view.id)
+    except msgspec.ValidationError as error:
+        why = f"It was written by another version of Edgewise: {error}."
+        raise InputError(f"What {view.title} found cannot be read.", why, "Compare them again.") from error
 
 
 def _plan(settings: "Settings", machine: "Hardware | None") -> Build:
@@ -139,3 +178,14 @@ def _chat(reference: str) -> Build:
 
     artifact = library.find_artifact(reference)
     return partial(ChatScreen, partial(chat.open_session, artifact), artifact.manifest.name)
+
+
+def _side_by_side(*references: str) -> Build:
+    from engine import chat, library
+    from engine.work.protocol import GenerateOptions
+    from tui.screens.side_by_side import SideBySideScreen
+
+    found = [library.find_artifact(reference) for reference in references]
+    likeliest = GenerateOptions(temperature=0.0)
+    voices = [(one.manifest.id, partial(chat.open_session, one, likeliest, history=False)) for one in found]
+    return partial(SideBySideScreen, voices)

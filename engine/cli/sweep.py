@@ -1,7 +1,6 @@
 """`edgewise sweep`: candidates of one model, each made, measured and judged against the source, and one to take."""
 
 from argparse import Namespace
-from collections.abc import Iterator
 
 import msgspec
 
@@ -13,9 +12,9 @@ from engine.cli.table import table
 from engine.cli.terminal import Output, emit, out
 from engine.errors import UsageError
 from engine.hardware.facts import Hardware
-from engine.measure.sweep import GOALS, Row, Sweep, choose, front, shares
+from engine.measure.comparison import explain_table, sweep_table
+from engine.measure.sweep import GOALS, Sweep, choose, front, shares
 from engine.models.card import ModelCard
-from engine.text import human_bytes
 
 HEADLINE = (
     ("llamacpp", "Q4_K_M"),
@@ -60,17 +59,12 @@ def run(options: Namespace) -> int:
 
 def show_sweep(screen: Output, sweep: Sweep, weights: dict[str, float], claims: Catalogue | None = None) -> None:
     """The table, who is on the front, the choice, and how it changes with what somebody cares about."""
-    best = {row.title for row in front(sweep.rows)}
     headers, rows = sweep_table(sweep, claims)
     screen.line()
     for line in table(headers, rows, screen.columns, right=range(1, 7)):
         screen.line(line)
-    screen.say(
-        "Memory and speed are against the same framework's unquantized result, quality against "
-        f"{_reference(sweep)} for all. * nothing else is as good in everything; ? disturbed, so it counts for nothing.",
-        style="dim",
-    )
-    chosen = choose([row for row in sweep.rows if row.title in best], weights)
+    screen.say(explain_table(sweep), style="dim")
+    chosen = choose(front(sweep.rows), weights)
     screen.line()
     if chosen is None:
         screen.say("No choice: nothing was measured undisturbed. Measure again when the machine is idle.")
@@ -82,42 +76,6 @@ def show_sweep(screen: Output, sweep: Sweep, weights: dict[str, float], claims: 
     for one in shares(sweep.rows):
         middle = ", ".join(f"{goal} {one.weights[goal]:.0%}" for goal in GOALS)
         screen.say(f"{one.row.title}: the choice for {one.share:.0%} of all weights, such as {middle}", "  ")
-
-
-def sweep_table(sweep: Sweep, claims: Catalogue | None = None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and rows of a sweep, the course's claims beside them where a catalogue is given."""
-    best = {row.title for row in front(sweep.rows)}
-    headers = ("Candidate", "Disk", "Memory", "less", "Tokens/s", "faster", "KL, nats", "Same top", "Kept")
-    rows = []
-    for row in sweep.rows:
-        title = f"{row.title}{' *' if row.title in best else ''}"
-        rows.append((title, *_figures(sweep, row), *(_claim(row, claims) if claims else ())))
-    return (*headers, "Claimed") if claims else headers, rows
-
-
-def _figures(sweep: Sweep, row: Row) -> Iterator[str]:
-    found, quality, base = row.measurement.benchmark, row.measurement.quality, sweep.baseline_of(row)
-    other = base.measurement.benchmark if base and base is not row else None
-    yield human_bytes(row.measurement.size_bytes)
-    yield human_bytes(found.peak_bytes) if found else "unknown"
-    yield f"{1 - found.peak_bytes / other.peak_bytes:.0%}" if found and other else ""
-    speed = found.points[0].decode_tokens_per_s if found else None
-    against = other.points[0].decode_tokens_per_s if other else None
-    mark = "" if found is None or found.conditions.sound else "?"
-    yield f"{speed.median:.1f}{mark}" if speed else "unknown"
-    yield f"{speed.median / against.median:.2f}×" if speed and against else ""
-    yield f"{quality.kl_divergence.mean:.4f}" if quality else "unknown"
-    yield f"{quality.same_top.mean:.1%}" if quality else "unknown"
-    yield f"{quality.kept:.1%}" if quality else "unknown"
-
-
-def _claim(row: Row, catalogue: Catalogue) -> Iterator[str]:
-    claims = catalogue.frameworks[row.measurement.framework].claims
-    yield "" if row.baseline else f"{claims.quantization}: {claims.memory}, {claims.speed_up}"
-
-
-def _reference(sweep: Sweep) -> str:
-    return next((row.measurement.quality.reference for row in sweep.rows if row.measurement.quality), "the source")
 
 
 def _weights(pairs: list[str]) -> dict[str, float]:

@@ -4,14 +4,12 @@ import shutil
 from argparse import Namespace
 from pathlib import Path
 
-import msgspec
-
 from engine.cli.bench import trial_of
 from engine.cli.gates import verdict_lines
 from engine.cli.progress import carry_out
 from engine.cli.terminal import emit, err, out
 from engine.errors import ResourceError, UsageError
-from engine.measure.certificate import Certificate
+from engine.measure.certificate import PAGE, read_certificate
 from engine.measure.words import measurement_lines
 from engine.paths import ASSETS
 
@@ -36,7 +34,7 @@ def run(options: Namespace) -> int:
     if view is None:
         return 0
     folder = Path(str(view.result["certificate"]))
-    certificate = msgspec.json.decode((folder / "certificate.json").read_bytes(), type=Certificate)
+    certificate = read_certificate(folder)
     if options.output:
         folder = _copy(folder, Path(options.output))
     if options.json:
@@ -49,7 +47,7 @@ def run(options: Namespace) -> int:
     screen.line()
     for line in verdict_lines(certificate.decision, screen.columns):
         screen.line(line)
-    err().line(f"The whole report: {folder / 'certificate.html'}")
+    err().line(f"The whole report: {folder / PAGE}")
     return STATUS[certificate.decision.verdict]
 
 

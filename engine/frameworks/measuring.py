@@ -10,7 +10,7 @@ import msgspec
 from engine import library
 from engine.frameworks.contract import Report
 from engine.measure.benchmark import Limits, benchmark
-from engine.measure.certificate import certify
+from engine.measure.certificate import certify, folder_of
 from engine.measure.evidence import Evidence
 from engine.measure.gates import load_gates
 from engine.measure.kept import keep, measurement_of
@@ -19,7 +19,6 @@ from engine.measure.report import write_certificate
 from engine.measure.security import TemplateProbe, check_security
 from engine.measure.stress import stress
 from engine.measure.sweep import Row, Sweep
-from engine.paths import room
 from engine.staging import walk
 from engine.work.client import WorkerClient
 from engine.work.protocol import ChatMessage, GenerateOptions, LoadOptions
@@ -130,7 +129,7 @@ def judge(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str,
     elapsed_s += candidate.stress.elapsed_s if candidate.stress else 0.0
     gates = load_gates(Path(params["gates"])) if params["gates"] else load_gates()
     certificate = certify(artifact, evidence, gates, elapsed_s)
-    folder = room("certificates") / about.id
+    folder = folder_of(about.id)
     write_certificate(certificate, folder)
     if library.is_published(artifact):
         summary = {"verdict": certificate.decision.verdict, "reason": certificate.decision.reason}

@@ -2,17 +2,23 @@
 
 import hashlib
 import time
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from engine import __version__
 from engine.advice.catalogue import Claims, load_catalogue
+from engine.errors import InputError
 from engine.library import Artifact, Manifest
 from engine.measure.evidence import Evidence
 from engine.measure.figures import FIGURES, Figure, figure
 from engine.measure.gates import Decision, Gate, decide
 from engine.measure.monitoring import Watch, watches
+from engine.paths import data_dir
+
+PAGE, RECORD = "certificate.html", "certificate.json"
+"""The files in a certificate's folder."""
 
 
 class Certificate(Struct, frozen=True):
@@ -62,3 +68,20 @@ def sign(manifest: Manifest) -> str:
         return ""
     lines = (f"{file.sha256}  {file.path}\n" for file in sorted(manifest.files, key=lambda file: file.path))
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def folder_of(artifact: str) -> Path:
+    """Where the certificate of an artifact lies, by its id; the folder need not exist."""
+    return data_dir() / "certificates" / artifact
+
+
+def read_certificate(folder: Path) -> Certificate:
+    """The certificate in a folder. Raises InputError where there is none that this version can read."""
+    try:
+        return msgspec.json.decode((folder / RECORD).read_bytes(), type=Certificate)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"There is no certificate of {folder.name} that can be read.",
+            f"{folder / RECORD}: {str(error)[:200]}.",
+            f"Measure it again: `edgewise validate {folder.name}`.",
+        ) from error

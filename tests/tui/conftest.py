@@ -46,15 +46,35 @@ class World:
         raise InputError(f"There is no model {reference!r}.", "Nothing lies there.", "Give the path of a model.")
 
     def recommend(
-        self, tree: Any, catalogue: Any, machine: Any, answers: Mapping[str, str], card: ModelCard | None, **rest: Any
+        self,
+        tree: Any,
+        catalogue: Any,
+        machine: Any,
+        answers: Mapping[str, str],
+        card: ModelCard | None,
+        framework: str = "",
+        **rest: Any,
     ) -> Any:
         found = samples.recommend(answers, card)
-        return samples.with_precisions_of(self.framework, found) if self.framework and card else found
+        wanted = self.framework or (framework if framework not in ("", found.chosen) else "")
+        return samples.with_precisions_of(wanted, found) if wanted and card else found
 
     def make_plan(
         self, card: ModelCard, framework: str, precision: str, machine: Any, *rest: Any, wishes: Mapping[str, str]
     ) -> Any:
         self.calls.append(("plan", card.name, framework, precision, *(f"{key}={wishes[key]}" for key in wishes)))
+        return self.plan
+
+    def sweep_plan(self, card: ModelCard, candidates: Any, machine: Any, trial: Any) -> Any:
+        self.calls.append(("sweep", card.name, *("/".join(each) for each in candidates)))
+        return self.plan
+
+    def validation_plan(self, artifact: str, machine: Any, trial: Any) -> Any:
+        self.calls.append(("validate", artifact))
+        return self.plan
+
+    def benchmark_plan(self, artifacts: list[str], machine: Any, trial: Any) -> Any:
+        self.calls.append(("bench", *artifacts))
         return self.plan
 
     def quickstart_plan(self, framework: str, precision: str, machine: Any, prompt: str) -> Any:
@@ -150,11 +170,18 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[World]:
             "recommend": world.recommend,
             "judge": lambda *known: samples.judge,
         },
-        engine.frameworks: {"make_plan": world.make_plan, "quickstart_plan": world.quickstart_plan},
+        engine.frameworks: {
+            "make_plan": world.make_plan,
+            "quickstart_plan": world.quickstart_plan,
+            "sweep_plan": world.sweep_plan,
+            "validation_plan": world.validation_plan,
+            "benchmark_plan": world.benchmark_plan,
+        },
         engine.work.jobs: {
             "submit": world.submit,
             "list_jobs": world.list_jobs,
             "find_job": world.find_job,
+            "read_job": lambda job_id: world.jobs[job_id],
             "pause": world.pause,
             "cancel": world.cancel,
             "resume": world.resume,

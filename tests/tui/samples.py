@@ -6,7 +6,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine import frameworks
-from engine.advice.catalogue import Catalogue, Weights
+from engine.advice.catalogue import Catalogue, Weights, load_catalogue
 from engine.advice.records import (
     Answer,
     Cost,
@@ -150,7 +150,9 @@ def _forecast(
     )
 
 
-CATALOGUE = Catalogue({}, {}, {}, {}, Weights(0, 0, 0, 0, 0, {}), (), {}, {}, {}, {}, {}, {}, {}, {})
+CATALOGUE = Catalogue(
+    {}, {}, {}, {}, Weights(0, 0, 0, 0, 0, {}), (), {}, {}, {}, {}, {}, {}, load_catalogue().precisions, {}
+)
 
 FORECASTS = (
     _forecast("Q2_K", "ultra-low", 2.6, 84, 231, 0.445, "poor: only for the extreme case", 30),

@@ -25,7 +25,7 @@ from tui import app as tui_app
 from tui.app import PLACES, EdgewiseApp
 from tui.screens.page import Page
 
-PAGES = ("hardware", "advice", "model", "precision", "quickstart", "job", "jobs", "library")
+PAGES = ("hardware", "advice", "model", "precision", "candidates", "quickstart", "job", "jobs", "library")
 
 
 class TestSize:

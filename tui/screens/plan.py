@@ -125,7 +125,7 @@ def chosen_options(plan: "Plan") -> str:
     from engine import frameworks
 
     recipe = next((step.params.get("recipe") for step in plan.steps if step.kind == "publish"), None)
-    return differences(frameworks.get(plan.framework), plan.precision, recipe) if recipe else ""
+    return differences(frameworks.get(plan.framework), plan.precision, recipe) if recipe and plan.precision else ""
 
 
 def total_cost(steps: "Iterable[Step | Item]") -> Cost:

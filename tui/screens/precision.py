@@ -58,12 +58,15 @@ Where a file of your own decides, nothing can be predicted, and "?" stands for a
 o opens the options of the row under the cursor: what may be set for a conversion to that precision. The numbers here
 are those of the defaults.
 
+w compares several: each is made and measured, and the best for what you care about is found.
+
 Enter makes a plan from the row under the cursor. Nothing is downloaded or written before you start the plan.
 """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("o", "options", "Options", id="precision.options"),
         Binding("b", "measure", "Measure", id="precision.measure"),
+        Binding("w", "compare", "Compare several", id="precision.compare"),
     ]
 
     def __init__(self, machine: "Hardware", card: "ModelCard", recommendation: "Recommendation") -> None:
@@ -139,6 +142,10 @@ Enter makes a plan from the row under the cursor. Nothing is downloaded or writt
         from engine import hardware
 
         self.in_thread(partial(hardware.measure, self.machine), self._predict_again, "Measuring, two seconds…")
+
+    def action_compare(self) -> None:
+        """Choose several to make, measure and compare."""
+        self.edgewise.go("candidates")
 
     def _predict_again(self, throughput: "Throughput") -> None:
         app = self.edgewise

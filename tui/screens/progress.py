@@ -1,8 +1,9 @@
 """Progress: one job, followed through its journal. Leaving the screen leaves the job alone."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,13 +16,16 @@ from engine.errors import EdgewiseError
 from engine.text import human_bytes, human_seconds, printable
 from tui.screens.page import Page
 from tui.widgets.cells import STATUS_STYLES, bad, bar, caution, good, heading, lines, muted, plain, strong
+from tui.widgets.steps import step_lines
 from tui.widgets.tail import Tail
 
 if TYPE_CHECKING:
     from engine.work.jobs import Follower
-    from engine.work.journal import JobView, StepView
+    from engine.work.journal import JobView
 
 POLL_S, SPARING_POLL_S = 0.5, 1.0
+BESIDE_STEPS, BESIDE_RESULT = 16, 8
+"""Lines that are kept for everything but the steps, and beside it for what a job has found."""
 
 
 class ProgressScreen(Page):
@@ -35,11 +39,14 @@ The steps of the job, the stage under way, and the last lines that the tools wro
 The job runs by itself. Escape goes back and leaves it running; so does quitting. p pauses it within a second, and
 c cancels it; what is done is kept, and r goes on from there. An interrupted job was killed or lost its machine: resume
 it.
+
+Where something was measured, Enter shows what was found: the verdict, or the candidates beside each other.
 """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause", id="job.pause"),
         Binding("c", "cancel", "Cancel", id="job.cancel"),
         Binding("r", "resume", "Resume", id="job.resume"),
+        Binding("enter", "found", "What was found", id="job.found", key_display="enter"),
         Binding("t", "chat", "Chat", id="job.chat"),
         Binding("l", "library", "Library", id="job.library"),
     ]
@@ -89,8 +96,10 @@ it.
                 return bool(self.job and self.job.under_way)
             case "resume":
                 return bool(self.job and self.job.ended_early)
+            case "found":
+                return bool(self.job and _found(self.job))
             case "chat" | "library":
-                return bool(self.job and self.job.result.get("artifact"))
+                return bool(self.job and self.job.result.get("artifact") and not _found(self.job))
         return True
 
     def action_pause(self) -> None:
@@ -110,6 +119,11 @@ it.
         from engine.work import jobs
 
         self.in_thread(partial(jobs.resume, self.job_id), lambda _: self._watch(True), "Going on…")
+
+    def action_found(self) -> None:
+        """Show the verdict, or the candidates beside each other."""
+        if self.job:
+            self.edgewise.go(_found(self.job))
 
     def action_chat(self) -> None:
         """Chat with the result."""
@@ -155,26 +169,24 @@ it.
         super().show_error(error)
 
     def _draw(self, job: "JobView") -> None:
+        from tui.widgets.results import result_lines
+
         self._put("title", Content.assemble(strong(job.title), "  ", _status(job)))
-        self._put("steps", lines(*(_step_line(step) for step in job.steps)))
+        told = result_lines(job.result, self.size.width - 5) if job.status == "done" else []
+        room = self.size.height - BESIDE_STEPS - (BESIDE_RESULT if told else 0)
+        self._put("steps", lines(*step_lines(job.steps, max(3, room))))
         under_way = job.status == "running"
         self._put("stage", heading(_stage(job)) if under_way else Content(""))
         self._put("bar", _bar(job) if under_way else Content(""))
         self._put("numbers", muted(_numbers(job)) if under_way else Content(""))
         self._put("memory", muted(_memory(job)))
         self.query_one(Tail).show(job.log)
-        if job.status == "done" and job.result.get("comparison"):
-            self._show_result(job.result)
+        if told:
+            self._show_result(told)
         self.say(_outcome(job))
 
-    def _show_result(self, result: Mapping[str, Any]) -> None:
-        """What was measured, and an answer of the new model, in the place of the log."""
-        from engine.cli.quickstart import comparison_lines
-
-        told = [Content(printable(line)) for line in comparison_lines(result["comparison"], self.size.width - 5)]
-        if answer := result.get("answer"):
-            said = muted(printable(str(answer.get("text", "")).strip()))
-            told += [Content(""), strong(str(answer.get("prompt", ""))), said]
+    def _show_result(self, told: "Sequence[Content]") -> None:
+        """What was measured, in the place of the log."""
         self.query_one("#below", Static).update(heading("Measured on this machine"))
         self.query_one("#result Static", Static).update(lines(*told))
         self.query_one(Tail).display = False
@@ -196,24 +208,17 @@ it.
             super().say(text)
 
 
+def _found(job: "JobView") -> str:
+    """The place that shows what a job has found out; "" where there is none."""
+    if "sweep" in job.result:
+        return f"sweep:{job.id}"
+    return f"verdict:{Path(str(job.result['certificate'])).name}" if "certificate" in job.result else ""
+
+
 def _status(job: "JobView") -> Content:
     attempt = f", attempt {job.attempt}" if job.attempt > 1 else ""
     style = STATUS_STYLES.get(job.status)
     return style(job.status + attempt) if style else muted(job.status + attempt)
-
-
-def _step_line(step: "StepView") -> Content:
-    took = muted(f"  {human_seconds(step.elapsed_s)}") if step.elapsed_s is not None else Content("")
-    match step.status:
-        case "done":
-            return good(step.title) + took
-        case "skipped":
-            return good(step.title) + muted("  there already")
-        case "failed":
-            return bad(step.title) + took
-        case "running":
-            return Content.styled(f"▸ {printable(step.title, keep='')}", "bold")
-    return muted(f"· {step.title}")
 
 
 def _stage(job: "JobView") -> str:
@@ -264,6 +269,7 @@ def _outcome(job: "JobView") -> Content:
         case "done":
             took = (job.ended_at or 0) - (job.started_at or 0)
             made = ". l shows it in the library, t starts a chat" if job.result.get("artifact") else ""
+            made = ". Enter shows what was found" if _found(job) else made
             notes.append(good(f"Done in {human_seconds(took)}{made}."))
         case "failed":
             error = EdgewiseError.from_dict(job.error or {"what": "The job failed without saying why."})

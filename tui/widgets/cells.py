@@ -1,10 +1,11 @@
 """Styled pieces of text. Each says in words or a sign what its colour says, and lets no control character through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from textual.content import Content
 
 from engine.advice.records import Estimate
+from engine.cli.table import table
 from engine.text import human_bytes, human_seconds, printable
 
 
@@ -62,6 +63,22 @@ def size(estimate: Estimate) -> Content:
 def duration(estimate: Estimate) -> Content:
     """An estimated number of seconds; "–" for nothing."""
     return approximate(estimate, lambda value: human_seconds(value) if value else "–")
+
+
+def judged(verdict: str, text: object = "") -> Content:
+    """A verdict of gates as a sign and a word, or with another text in place of the word."""
+    shown = text or verdict
+    if verdict == "not proven":
+        return Content.styled(f"? {printable(str(shown), keep='')}", "$text-warning")
+    return good(shown) if verdict == "pass" else bad(shown)
+
+
+def columns(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, right: Sequence[int] = ()
+) -> list[Content]:
+    """Rows under quieter headers as lines of text, wrapped in their columns; nothing in them can be chosen."""
+    head, *below = table(headers, [[printable(cell, keep="") for cell in row] for row in rows], width, right)
+    return [muted(head), *map(Content, below)]
 
 
 def bar(done: float, total: float, width: int = 28) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.advice.datafile import ASSETS
 from engine.errors import ResourceError
-from engine.measure.certificate import Certificate
+from engine.measure.certificate import PAGE, RECORD, Certificate
 from engine.measure.report import judged, measured, origin
 from engine.measure.report.markup import text
 from engine.measure.units import in_unit
@@ -52,7 +52,7 @@ def render(certificate: Certificate) -> str:
 
 def write_certificate(certificate: Certificate, folder: Path) -> tuple[Path, Path]:
     """Write `certificate.html` and `certificate.json`, each all or nothing, the record last. Raises ResourceError."""
-    page, record = folder / "certificate.html", folder / "certificate.json"
+    page, record = folder / PAGE, folder / RECORD
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write(page, render(certificate).encode("utf-8"))

@@ -3,31 +3,16 @@
 import math
 from collections.abc import Callable
 
+from engine.measure.comparison import Value, compared
 from engine.measure.evidence import Evidence
 from engine.measure.figures import Z95, figure, interval_in_unit
 from engine.measure.records import Benchmark, Measurement, Quality, Sample, SpeedPoint
 from engine.measure.report.markup import Markup, join, small, table, tag
 from engine.measure.report.plots import Bar, Point, Series, bars, front, lines
-from engine.measure.units import Unit, in_unit, span_in_unit
+from engine.measure.units import in_unit
 from engine.text import human_bytes
 
 _LONGEST_ANSWER = 1200
-
-Picked = Sample | float | None
-
-ROWS: tuple[tuple[str, Unit, Callable[[Benchmark], Picked]], ...] = (
-    ("Decode", "tokens/s", lambda benchmark: benchmark.main.decode_tokens_per_s),
-    ("Prefill", "tokens/s", lambda benchmark: benchmark.main.prefill_tokens_per_s),
-    ("Time to first token", "s", lambda benchmark: benchmark.main.time_to_first_token_s),
-    ("Load", "s", lambda benchmark: benchmark.load_s),
-    ("Latency between tokens, p50", "s", lambda benchmark: benchmark.latency.p50_s if benchmark.latency else None),
-    ("Latency between tokens, p95", "s", lambda benchmark: benchmark.latency.p95_s if benchmark.latency else None),
-    ("Latency between tokens, p99", "s", lambda benchmark: benchmark.latency.p99_s if benchmark.latency else None),
-    ("Peak memory", "bytes", lambda benchmark: benchmark.peak_bytes),
-    ("Steady memory, after its answers", "bytes", lambda benchmark: benchmark.steady_bytes),
-    ("Energy per token", "J", lambda benchmark: benchmark.energy_j_per_token),
-)
-"""What is compared: its name, its unit, and where a benchmark has it."""
 
 _SIZES: dict[str, Callable[[Benchmark], int]] = {
     "peak": lambda benchmark: benchmark.peak_bytes,
@@ -39,15 +24,10 @@ _SIZES: dict[str, Callable[[Benchmark], int]] = {
 def comparison(evidence: Evidence) -> Markup:
     """The result beside its baseline, each figure with its interval and the change."""
     own, other = evidence.candidate, evidence.baseline
-    rows = [
-        (title, *_compared(_pick(pick, own), _pick(pick, other), unit))
-        for title, unit, pick in ROWS
-        if _pick(pick, own) is not None or _pick(pick, other) is not None
-    ]
-    size = _compared(own.size_bytes, other.size_bytes if other else None, "bytes")
+    rows = [(each.title, _value(each.own), _value(each.other), each.change) for each in compared(evidence)]
     headers = ("", own.precision, other.precision if other else "No baseline", "Change")
-    compared = table("Beside the baseline", headers, [*rows, ("Size on disk", *size)], numbers=(1, 2, 3))
-    return join((compared, *(tag("p", note, class_="quiet") for note in _notes(own, other))))
+    shown = table("Beside the baseline", headers, rows, numbers=(1, 2, 3))
+    return join((shown, *(tag("p", note, class_="quiet") for note in _notes(own, other))))
 
 
 def plots(evidence: Evidence) -> Markup:
@@ -108,30 +88,8 @@ def _figure_row(name: str, evidence: Evidence, meaning: str) -> tuple[Markup, st
     return join((found.title, small(meaning))), in_unit(found.value, found.unit), interval_in_unit(found)
 
 
-def _pick(pick: Callable[[Benchmark], Picked], measurement: Measurement | None) -> Picked:
-    benchmark = measurement.benchmark if measurement else None
-    return pick(benchmark) if benchmark and benchmark.points else None
-
-
-def _compared(own: Picked, other: Picked, unit: Unit) -> tuple[object, object, str]:
-    before, after = _middle(other), _middle(own)
-    change = round((after / before - 1) * 100) if before and after is not None else None
-    shown = "" if change is None else f"{change:+} %".replace("-", "−") if change else "0 %"
-    return _value(own, unit), _value(other, unit), shown
-
-
-def _middle(picked: Picked) -> float | None:
-    return picked.median if isinstance(picked, Sample) else picked
-
-
-def _value(picked: Picked, unit: Unit) -> object:
-    if picked is None:
-        return "not measured"
-    if not isinstance(picked, Sample):
-        return in_unit(picked, unit)
-    if picked.low is None or picked.high is None:
-        return join((in_unit(picked.median, unit), small("measured once")))
-    return join((in_unit(picked.median, unit), small(span_in_unit(picked.low, picked.high, unit))))
+def _value(value: Value) -> Markup:
+    return join((value.words, small(value.sure)))
 
 
 def _notes(own: Measurement, other: Measurement | None) -> list[str]:
