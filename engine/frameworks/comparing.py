@@ -312,10 +312,10 @@ def _answers(model: Model, budget_s: float, report: Report) -> tuple[Answered, .
     answers, started = [], time.monotonic()
     options = GenerateOptions(max_tokens=ANSWER_TOKENS, temperature=0.0)
     for prompt in PROMPTS:
+        if time.monotonic() - started >= budget_s:
+            break
         pieces = model.generate((ChatMessage("user", prompt),), options, lambda: False)
         text = "".join(piece.text for piece in pieces if not isinstance(piece, Completion))
         answers.append(Answered(prompt, text.strip()))
         report.progress(len(answers))
-        if time.monotonic() - started > budget_s:
-            break
     return tuple(answers)
