@@ -3,10 +3,10 @@
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
+from engine.cli.outcome import show_measurements
 from engine.cli.progress import carry_out
 from engine.cli.terminal import emit, out
 from engine.measure.records import Measurement
-from engine.measure.words import measurement_lines
 
 if TYPE_CHECKING:
     from engine.frameworks.trials import Trial
@@ -26,12 +26,7 @@ def run(options: Namespace) -> int:
     if options.json:
         emit({"job": view.id, "measured": found})
         return 0
-    screen = out()
-    for measurement in found:
-        screen.line()
-        screen.line(measurement.artifact, "bold")
-        for line in measurement_lines(measurement):
-            screen.say(line, "  ")
+    show_measurements(out(), found)
     return 0
 
 

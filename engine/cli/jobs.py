@@ -45,7 +45,7 @@ def _attach(options: Namespace) -> int:
         watch(job_id, "detach", tell=lambda _: _emit_events(journal))
         _emit_events(journal)
         return 0
-    return _ended_well(watch(job_id, "detach"))
+    return _told(watch(job_id, "detach"))
 
 
 def _pause(options: Namespace) -> int:
@@ -75,7 +75,7 @@ def _resume(options: Namespace) -> int:
     if not options.detach:
         view = watch(job_id, "detach", since_attempt=before.attempt)
         if not options.json:
-            return _ended_well(view)
+            return _told(view)
         emit(_summary(view))
     elif options.json:
         emit({"job": job_id})
@@ -105,12 +105,10 @@ def _newest() -> str:
     return next((view.id for view in views if view.under_way), views[0].id)
 
 
-def _ended_well(view: JobView) -> int:
-    artifact = view.result.get("artifact")
-    out().line(str(artifact) if artifact else f"{view.title}: done")
-    if artifact:
-        err().say(f"Talk with it: `edgewise chat {artifact}`")
-    return 0
+def _told(view: JobView) -> int:
+    from engine.cli.outcome import show_outcome
+
+    return show_outcome(view)
 
 
 def _emit_events(journal: JournalReader) -> None:

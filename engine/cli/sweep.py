@@ -4,15 +4,13 @@ from argparse import Namespace
 
 import msgspec
 
-from engine.advice.catalogue import Catalogue
 from engine.cli.bench import trial_of
 from engine.cli.choice import choose as choose_framework
+from engine.cli.outcome import show_sweep
 from engine.cli.progress import carry_out
-from engine.cli.table import table
-from engine.cli.terminal import Output, emit, out
+from engine.cli.terminal import emit, out
 from engine.errors import UsageError
 from engine.hardware.facts import Hardware
-from engine.measure.comparison import explain_table, sweep_table
 from engine.measure.sweep import GOALS, Sweep, choose, front, shares
 from engine.models.card import ModelCard
 
@@ -55,27 +53,6 @@ def run(options: Namespace) -> int:
         return 0
     show_sweep(out(), sweep, weights, load_catalogue() if options.headline else None)
     return 0
-
-
-def show_sweep(screen: Output, sweep: Sweep, weights: dict[str, float], claims: Catalogue | None = None) -> None:
-    """The table, who is on the front, the choice, and how it changes with what somebody cares about."""
-    headers, rows = sweep_table(sweep, claims)
-    screen.line()
-    for line in table(headers, rows, screen.columns, right=range(1, 7)):
-        screen.line(line)
-    screen.say(explain_table(sweep), style="dim")
-    chosen = choose(front(sweep.rows), weights)
-    screen.line()
-    if chosen is None:
-        screen.say("No choice: nothing was measured undisturbed. Measure again when the machine is idle.")
-        return
-    told = ", ".join(f"{goal} {weights[goal]:g}" for goal in GOALS)
-    screen.say(f"For {told}: {chosen.title}", style="bold")
-    if chosen.measurement.artifact:
-        screen.say(f"Talk with it: `edgewise chat {chosen.measurement.artifact}`")
-    for one in shares(sweep.rows):
-        middle = ", ".join(f"{goal} {one.weights[goal]:.0%}" for goal in GOALS)
-        screen.say(f"{one.row.title}: the choice for {one.share:.0%} of all weights, such as {middle}", "  ")
 
 
 def _weights(pairs: list[str]) -> dict[str, float]:

@@ -5,15 +5,12 @@ from argparse import Namespace
 from pathlib import Path
 
 from engine.cli.bench import trial_of
-from engine.cli.gates import verdict_lines
+from engine.cli.outcome import show_certificate
 from engine.cli.progress import carry_out
-from engine.cli.terminal import emit, err, out
+from engine.cli.terminal import emit, out
 from engine.errors import ResourceError, UsageError
-from engine.measure.certificate import PAGE, read_certificate
-from engine.measure.words import measurement_lines
+from engine.measure.certificate import read_certificate
 from engine.paths import ASSETS
-
-STATUS = {"pass": 0, "fail": 1, "not proven": 1}
 
 
 def run(options: Namespace) -> int:
@@ -39,16 +36,8 @@ def run(options: Namespace) -> int:
         folder = _copy(folder, Path(options.output))
     if options.json:
         emit({"job": view.id, "folder": str(folder), "certificate": certificate})
-        return STATUS[certificate.decision.verdict]
-    screen = out()
-    screen.line()
-    for line in measurement_lines(certificate.evidence.candidate):
-        screen.say(line, "  ")
-    screen.line()
-    for line in verdict_lines(certificate.decision, screen.columns):
-        screen.line(line)
-    err().line(f"The whole report: {folder / PAGE}")
-    return STATUS[certificate.decision.verdict]
+        return int(certificate.decision.verdict != "pass")
+    return show_certificate(folder)
 
 
 def _copy(folder: Path, target: Path) -> Path:
