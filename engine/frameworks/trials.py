@@ -10,7 +10,7 @@ from msgspec import Struct
 from engine.advice.records import Cost, Estimate, Obstacle, Plan, Step
 from engine.errors import EdgewiseError, InputError
 from engine.frameworks.contract import Framework
-from engine.frameworks.describing import chat_memory, machine_words, measure_step, measured_in, output_name
+from engine.frameworks.describing import catalogue, chat_memory, machine_words, measure_step, measured_in, output_name
 from engine.frameworks.fetching import located
 from engine.frameworks.plans import conversion_plan, environment_step
 from engine.frameworks.preflight import room_obstacles
@@ -269,7 +269,7 @@ def _measure(
     """Measure what lies at `path`; `made_of` is the model and the precision, where known."""
     options = {"device": trial.device}
     memory = Estimate(None, "as much as a chat with it")
-    if made_of is not None:
+    if made_of is not None and made_of[1] in catalogue().precisions:  # recipes of one's own are not
         memory = chat_memory(*made_of, trial.limits.context_length, hardware)
     ways = {"machine": machine_words(hardware), "options": options, "like": like}
     return measure_step(framework, id_, title, path, trial.limits, memory, **ways)

@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
+from engine import library
 from engine.advice.records import Plan, Step
 from engine.frameworks import get
-from engine.frameworks.trials import Candidate, Trial, sweep_plan
+from engine.frameworks.trials import Candidate, Trial, sweep_plan, validation_plan
 from engine.hardware import probe
 from engine.models import packaged_card
 from engine.work import jobs
@@ -69,3 +70,13 @@ def test_a_job_tells_a_step_what_concerns_it(fake_environment: str) -> None:
     events = [stamped.params for stamped in JournalReader(jobs.job_folder(job_id) / "events.jsonl").read_new()]
     seen = {event.step: event.result["seen"] for event in events if isinstance(event, StepDone)}
     assert seen == {"common": [], "left": ["common"], "right": ["common"], "all": ["common", "left", "right"]}
+
+
+def test_what_a_recipe_of_ones_own_has_made_is_validated_too() -> None:
+    source = {"origin": "packaged", "name": "SmolLM2-135M-Instruct"}
+    staging = library.staging("job")
+    (staging / "model.onnx").write_bytes(b"x")
+    artifact = library.publish(staging, library.Manifest("tiny", "olive", "olive-recipe", source=source))
+    plan = validation_plan(get("olive"), artifact, probe(), Trial(), "")
+    assert [one.kind for one in plan.steps][-1] == "judge"
+    assert not plan.warnings
