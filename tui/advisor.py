@@ -7,11 +7,14 @@ from msgspec import Struct
 from engine import advice, frameworks
 from engine.advice.answers import parse_bytes
 from engine.advice.catalogue import Catalogue
+from engine.advice.learning import Observation
 from engine.advice.records import PrecisionForecast, Recommendation
 from engine.advice.tree import Tree
 from engine.advice.verdicts import Verdict
+from engine.frameworks.describing import machine_words
 from engine.frameworks.support import refusals
 from engine.hardware.facts import Hardware
+from engine.measure.experience import observations_here
 from engine.models.card import ModelCard
 
 
@@ -21,6 +24,8 @@ class Advisor(Struct, frozen=True):
     tree: Tree
     catalogue: Catalogue
     machine: Hardware
+    observations: tuple[Observation, ...] = ()
+    """What was measured on the machine."""
 
     def recommend(
         self, answers: Mapping[str, str], card: ModelCard | None = None, framework: str = ""
@@ -32,7 +37,14 @@ class Advisor(Struct, frozen=True):
         wanted = framework if framework in frameworks.names() else ""
         known, refused = self._known(answers), refusals(card) if card else None
         return advice.recommend(
-            self.tree, self.catalogue, self.machine, known, card, framework=wanted, refusals=refused
+            self.tree,
+            self.catalogue,
+            self.machine,
+            known,
+            card,
+            framework=wanted,
+            refusals=refused,
+            observations=self.observations,
         )
 
     def rivals(
@@ -74,4 +86,5 @@ class Advisor(Struct, frozen=True):
 
 def load_advisor(machine: Hardware) -> Advisor:
     """Read the tree and the catalogue that come with Edgewise. Raises InputError when one was edited wrongly."""
-    return Advisor(advice.load_tree(), advice.load_catalogue(), machine)
+    observations = observations_here(machine_words(machine))
+    return Advisor(advice.load_tree(), advice.load_catalogue(), machine, observations)

@@ -1,6 +1,6 @@
 """From answers to a recommendation: the tree is walked, the frameworks are ranked, and a precision is chosen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
@@ -8,6 +8,7 @@ from engine.advice.answers import parse_bytes, settle_answers
 from engine.advice.catalogue import Catalogue
 from engine.advice.choosing import choose_precision
 from engine.advice.detection import detect_answers
+from engine.advice.learning import Observation, learn, rank_measured
 from engine.advice.ranking import rank
 from engine.advice.records import Answer, PathStep, Ranked, Recommendation
 from engine.advice.target import Target, describe_target
@@ -26,11 +27,13 @@ def recommend(
     context_length: int | None = None,
     framework: str = "",
     refusals: Mapping[str, str] | None = None,
+    observations: Sequence[Observation] = (),
 ) -> Recommendation:
     """What to run on this hardware, and how, for the user's `answers` (by question; the rest is detected or default).
 
     `framework` is the one that the user goes on with, whatever is recommended. `refusals` are the frameworks that
-    cannot take the model, with the reasons. Raises UsageError for a wrong answer.
+    cannot take the model, with the reasons; `observations` what was measured on this hardware. Raises UsageError for
+    a wrong answer.
     """
     if context_length is not None and context_length < 1:
         raise UsageError(f"A context of {context_length} tokens is not possible", remedy="Give a number above zero.")
@@ -39,6 +42,8 @@ def recommend(
     leaf = tree.leaves[leaf_name]
     target = describe_target(catalogue, hardware, settled)
     ranking = rank(catalogue, leaf, settled, target, refusals or {})
+    if card is not None and not target.assumed:
+        ranking = rank_measured(ranking, card, observations)
     best, secondary = ranking[0], _secondary(leaf, ranking)
     warnings = _contradictions(tree, hardware, settled)
     warnings += _framework_warnings(catalogue, leaf, ranking, target, refusals or {})
@@ -67,7 +72,9 @@ def recommend(
     return structs.replace(
         recommendation,
         precision=choice.precision,
-        precisions=choice.precisions,
+        precisions=choice.precisions
+        if target.assumed
+        else learn(choice.precisions, recommendation.chosen, card, observations),
         context_length=choice.context_length,
         fits=choice.precision is not None,
         smaller_routes=choice.routes,

@@ -29,11 +29,12 @@ def advise(
     Raises InputError for a model that is made already.
     """
     from engine.advice import load_catalogue, load_tree, recommend
+    from engine.frameworks.describing import machine_words
     from engine.frameworks.support import refusals, require_source
+    from engine.measure.experience import observations_here
 
     if card:
         require_source(card)
-
     return recommend(
         load_tree(),
         load_catalogue(),
@@ -43,6 +44,7 @@ def advise(
         context_length,
         framework or "",
         refusals(card) if card else None,
+        observations_here(machine_words(hardware)) if card else (),
     )
 
 

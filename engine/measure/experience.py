@@ -1,0 +1,32 @@
+"""What the artifacts in the library have shown on this machine, for advice on others."""
+
+from engine.advice.learning import Observation
+from engine.library import list_artifacts
+from engine.measure.kept import measurement_of
+
+
+def observations_here(machine: str) -> tuple[Observation, ...]:
+    """What was measured, undisturbed, on the machine called so (see Benchmark.machine), the newest first."""
+    found = []
+    for artifact in list_artifacts():
+        about = artifact.manifest
+        measured = measurement_of(about, about.measurements)
+        benchmark, quality = measured.benchmark, measured.quality
+        if benchmark is None or not benchmark.points or not benchmark.conditions.sound or benchmark.machine != machine:
+            continue
+        if (speed := benchmark.points[0].decode_tokens_per_s) is None:
+            continue
+        observation = Observation(
+            about.id,
+            about.framework,
+            about.precision,
+            about.source,
+            about.size_bytes,
+            round(speed.median, 1),
+            benchmark.peak_bytes,
+            benchmark.context_length,
+            quality.kl_divergence.mean if quality else None,
+            quality.reference if quality else "",
+        )
+        found.append((benchmark.measured_at, observation))
+    return tuple(one for _, one in sorted(found, key=lambda pair: -pair[0]))
