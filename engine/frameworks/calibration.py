@@ -1,5 +1,7 @@
 """Calibration text: what a model is shown so that quantization learns which of its weights matter."""
 
+from pathlib import Path
+
 from engine.errors import InputError
 from engine.texts import read_text
 
@@ -17,7 +19,7 @@ def read_calibration(path: str) -> list[str]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if len(lines) < 2:
         why = f"It has {len(lines)} lines of text."
-        raise InputError("The calibration text is too short to calibrate with.", why, remedy)
+        raise InputError(f"{Path(path).name} is too short to calibrate with.", why, remedy)
     return lines
 
 

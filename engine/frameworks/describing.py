@@ -129,7 +129,7 @@ def measure_step(
             **measured_in(framework),
             "path": path,
             "name": title,
-            "limits": msgspec.to_builtins(limits),
+            "limits": msgspec.json.decode(msgspec.json.encode(limits)),  # as it will be read again
             **params,
         },
         cost=Cost(
