@@ -54,7 +54,8 @@ def _learn_one(row: PrecisionForecast, card: ModelCard, ours: Sequence[Observati
     if same is not None:
         here = f"measured here with {same.artifact}"
         memory = row.memory_bytes
-        basis = f"{memory.basis}; {here}: {human_bytes(same.peak_bytes)} at the peak of a benchmark"
+        peak = f"{human_bytes(same.peak_bytes)} at its peak, in a context of {same.context_length:,} tokens"
+        basis = f"{memory.basis}; {here}: {peak}"
         quality = row.quality
         if same.kl_divergence is not None:
             quality = Estimate(same.kl_divergence, f"{here}: KL divergence from {same.reference}", measured=True)
