@@ -4,7 +4,8 @@
 MODEL is one that Edgewise knows, or the name of a random one (see synthetic.py), which is made in --folder. Each is
 converted by a job of its own, without the proof, and loaded in a fresh worker for every run: a context length, and the
 tokens of prompt with which it is used. What is measured is kept in ROWS.json and not measured again; the predictions
-are those of the code as it is. Without --what only the table is printed. Linux only.
+are those of the code as it is, and once more as corrected by what was measured of the other models. Without --what only
+the table is printed. Linux only.
 """
 
 import argparse
@@ -21,6 +22,9 @@ from synthetic import SHAPES, make
 
 from engine import frameworks, library
 from engine.advice import load_catalogue
+from engine.advice.catalogue import Catalogue
+from engine.advice.learning import Observation
+from engine.advice.lessons import correct_memory, correct_speed, teach
 from engine.advice.memory import forecast_memory
 from engine.advice.room import measure_room
 from engine.advice.sizes import forecast_size
@@ -179,20 +183,38 @@ def kept(name: str, precision: str) -> library.Artifact | None:
     return next(found, None)
 
 
-def predictions(row: Row, card: ModelCard, hardware: Hardware) -> Iterator[tuple[str, float | None, float]]:
-    """What is compared, the prediction, and what was measured. Sizes in bytes, speed in tokens a second."""
-    catalogue = load_catalogue()
+def observations(rows: Rows, but: str) -> list[Observation]:
+    """What was measured of all models but one."""
+    return [
+        Observation(f"{row.model} {row.precision}", row.framework, row.precision, {}, row.size_bytes,
+                    one.decode_tokens_per_s, one.peak_bytes, one.context_length, card=rows.cards[row.model],
+                    used_tokens=one.used_tokens)
+        for row in rows.rows if row.model != but for one in row.runs if one.decode_tokens_per_s
+    ]  # fmt: skip
 
+
+def predictions(
+    row: Row, card: ModelCard, hardware: Hardware, catalogue: Catalogue
+) -> Iterator[tuple[str, float | None, float]]:
+    """What is compared, the prediction, and what was measured. Sizes in bytes, speed in tokens a second."""
     entry = catalogue.precisions[row.precision]
     size = forecast_size(catalogue, entry, card)
     yield "disk", size.size_bytes, row.size_bytes
     for one in row.runs:
         memory = forecast_memory(catalogue, row.framework, size, card, one.context_length, hardware, one.used_tokens)
         yield f"memory {one.context_length}:{one.used_tokens}", memory.estimate.value, one.peak_bytes
+        factor, taught = correct_memory(catalogue, row.framework, row.precision, size.size_bytes)
+        if taught:
+            corrected = memory.corrected(factor, taught).value
+            yield f"memory, corrected {one.context_length}:{one.used_tokens}", corrected, one.peak_bytes
         if one.decode_tokens_per_s:
             room = measure_room(catalogue, row.framework, hardware, None)
             speed = forecast_decode(catalogue, row.framework, size, hardware, card, memory.needed_bytes, room)
             yield f"tokens/s {one.context_length}:{one.used_tokens}", speed.value, one.decode_tokens_per_s
+            corrected_speed = correct_speed(catalogue, row.framework, row.precision, size.size_bytes, speed)
+            if corrected_speed != speed:
+                what = f"tokens/s, corrected {one.context_length}:{one.used_tokens}"
+                yield what, corrected_speed.value, one.decode_tokens_per_s
     plan = frameworks.make_plan(card, row.framework, row.precision, hardware)
     for step in plan.steps:
         if step.id in row.steps:
@@ -203,11 +225,13 @@ def show(rows: Rows, hardware: Hardware) -> None:
     """Every prediction with its error, then the median and the worst of each kind."""
     lines = []
     errors: dict[tuple[str, str], list[float]] = {}
+    catalogue = load_catalogue()
     for row in rows.rows:
-        for what, predicted, measured in predictions(row, rows.cards[row.model], hardware):
+        taught = teach(catalogue, hardware, observations(rows, row.model))
+        for what, predicted, measured in predictions(row, rows.cards[row.model], hardware, taught):
             error = predicted / measured - 1 if predicted else None
             if error is not None:
-                errors.setdefault((row.framework, what.partition(" ")[0].rstrip(":")), []).append(error)
+                errors.setdefault((row.framework, (what.rpartition(" ")[0] or what).rstrip(":")), []).append(error)
             told = human_bytes if "tokens/s" not in what else "{:.1f}".format
             lines.append(
                 (row.model, row.framework, row.precision, what, told(predicted) if predicted else "unknown",

@@ -71,7 +71,7 @@ class Advisor(Struct, frozen=True):
 
     def judge(self, answers: Mapping[str, str]) -> Callable[[ModelCard], Verdict]:
         """What says of a model, in a word, whether it runs here."""
-        return advice.judge(self.tree, self.catalogue, self.machine, self._known(answers))
+        return advice.judge(self.tree, self.catalogue, self.machine, self._known(answers), self.observations)
 
     def _known(self, answers: Mapping[str, str]) -> dict[str, str]:
         return {key: value for key, value in answers.items() if self.accepts(key, value)}

@@ -6,6 +6,7 @@ from msgspec import Struct, field
 
 from engine.advice.constants import ConversionModel, DecodeModel, Files, MemoryModel
 from engine.advice.datafile import ASSETS, DataFile, reference
+from engine.advice.records import Lesson
 from engine.advice.tree import FRAMEWORKS
 from engine.hardware.facts import INSTRUCTION_SETS
 from engine.models.card import ModelCard
@@ -153,6 +154,8 @@ class Catalogue(Struct, frozen=True):
     types: dict[str, WeightType]
     precisions: dict[str, Precision]
     choice: dict[str, dict[str, Condition]]
+    lessons: tuple[Lesson, ...] = ()
+    """What this machine has shown of the predictions, the newest first; from no file, see `learning.teach`."""
 
     def precisions_of(self, framework: str) -> dict[str, Precision]:
         """The framework's precisions by name, as the file orders them."""

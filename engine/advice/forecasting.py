@@ -1,6 +1,7 @@
 """What each precision would give: size, memory while chatting, decode speed and quality, each with its basis."""
 
 from engine.advice.catalogue import Catalogue, Precision
+from engine.advice.lessons import correct_memory, correct_speed
 from engine.advice.memory import forecast_memory
 from engine.advice.records import Estimate, PrecisionForecast
 from engine.advice.room import Room, measure_room
@@ -18,7 +19,10 @@ def forecast(
     context_length: int,
     budget_bytes: int | None = None,
 ) -> tuple[PrecisionForecast, ...]:
-    """Every precision of a framework that suits this model, on this machine, in the catalogue's order."""
+    """Every precision of a framework that suits this model, on this machine, in the catalogue's order.
+
+    Memory and speed are corrected by what the catalogue has learned of this machine.
+    """
     room = measure_room(catalogue, framework, hardware, budget_bytes)
     return tuple(
         _forecast_one(catalogue, name, entry, hardware, card, context_length, room)
@@ -38,7 +42,9 @@ def _forecast_one(
 ) -> PrecisionForecast:
     size = forecast_size(catalogue, entry, card)
     memory = forecast_memory(catalogue, entry.framework, size, card, context_length, hardware)
-    needed = memory.needed_bytes
+    factor, taught = correct_memory(catalogue, entry.framework, name, size.size_bytes)
+    needed = factor * memory.needed_bytes
+    speed = forecast_decode(catalogue, entry.framework, size, hardware, card, needed, room)
     size_basis = "the model's tensors as they are" if entry.keeps else catalogue.files[entry.framework].basis
     return PrecisionForecast(
         precision=name,
@@ -49,8 +55,8 @@ def _forecast_one(
             "predicted size of the weights over parameters",
         ),
         size_bytes=Estimate(float(size.size_bytes), size_basis).within(catalogue.files[entry.framework].error),
-        memory_bytes=memory.estimate,
-        decode_tokens_per_s=forecast_decode(catalogue, entry.framework, size, hardware, card, needed, room),
+        memory_bytes=memory.corrected(factor, taught),
+        decode_tokens_per_s=correct_speed(catalogue, entry.framework, name, size.size_bytes, speed),
         quality=_quality(entry),
         quality_words=entry.words,
         fits=room.fits(needed),

@@ -28,6 +28,10 @@ class Observation(Struct, frozen=True):
     kl_divergence: float | None = None
     reference: str = ""
     """What the divergence is from."""
+    card: ModelCard | None = None
+    """The model's card, where it is still here."""
+    used_tokens: int = 0
+    """Of the context, at most."""
 
     def is_of(self, card: ModelCard) -> bool:
         """Whether the artifact was made of this model."""

@@ -40,10 +40,14 @@ class MemoryForecast(Struct, frozen=True):
     @property
     def estimate(self) -> Estimate:
         """The sum with its range and its parts in words."""
+        return self.corrected(1.0, "")
+
+    def corrected(self, factor: float, why: str) -> Estimate:
+        """The sum times `factor`; `why` is added to its parts in words."""
         if self.cache_bytes is None:
             known = human_bytes(self.certain_bytes)
             return Estimate(None, f"the key/value cache is unknown; at least {known} without it")
-        return Estimate(float(round(self.certain_bytes)), self.basis).within(self.error)
+        return Estimate(float(round(factor * self.certain_bytes)), self.basis + why).within(self.error)
 
 
 def forecast_memory(

@@ -9,6 +9,7 @@ from engine.advice.catalogue import Catalogue
 from engine.advice.choosing import choose_precision
 from engine.advice.detection import detect_answers
 from engine.advice.learning import Observation, learn, rank_measured
+from engine.advice.lessons import teach
 from engine.advice.ranking import rank
 from engine.advice.records import Answer, PathStep, Ranked, Recommendation
 from engine.advice.target import Target, describe_target
@@ -42,7 +43,9 @@ def recommend(
     leaf = tree.leaves[leaf_name]
     target = describe_target(catalogue, hardware, settled)
     ranking = rank(catalogue, leaf, settled, target, refusals or {})
-    if card is not None and not target.assumed:
+    if target.assumed:
+        observations = ()
+    if card is not None:
         ranking = rank_measured(ranking, card, observations)
     best, secondary = ranking[0], _secondary(leaf, ranking)
     warnings = _contradictions(tree, hardware, settled)
@@ -60,10 +63,11 @@ def recommend(
     )
     if card is None:
         return recommendation
+    machine = Hardware() if target.assumed else hardware
     choice = choose_precision(
-        catalogue,
+        teach(catalogue, machine, observations),
         recommendation.chosen,
-        Hardware() if target.assumed else hardware,
+        machine,
         card,
         settled["priority"].value if "priority" in settled else "ease",
         context_length,
@@ -72,9 +76,7 @@ def recommend(
     return structs.replace(
         recommendation,
         precision=choice.precision,
-        precisions=choice.precisions
-        if target.assumed
-        else learn(choice.precisions, recommendation.chosen, card, observations),
+        precisions=learn(choice.precisions, recommendation.chosen, card, observations),
         context_length=choice.context_length,
         fits=choice.precision is not None,
         smaller_routes=choice.routes,

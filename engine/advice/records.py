@@ -57,6 +57,17 @@ class Estimate(Struct, frozen=True):
         return replace(self, low=self.value / (1 + error), high=self.value / (1 - error))
 
 
+class Lesson(Struct, frozen=True):
+    """What a benchmark showed of the predictions: measured over predicted, None where either is unknown."""
+
+    artifact: str
+    framework: str
+    precision: str
+    size_bytes: int
+    speed: float | None
+    memory: float | None
+
+
 class PrecisionForecast(Struct, frozen=True):
     """What one precision would give for one model on one target."""
 

@@ -1,12 +1,14 @@
 """In a word: does this model run on this machine? As it is, after a conversion, or not. Quick enough for long lists."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
 from engine.advice.answers import parse_bytes
 from engine.advice.catalogue import Catalogue
 from engine.advice.choosing import DEFAULT_CONTEXT, choose_precision
+from engine.advice.learning import Observation
+from engine.advice.lessons import correct_memory, correct_speed, teach
 from engine.advice.memory import forecast_memory
 from engine.advice.recommendation import recommend
 from engine.advice.records import Estimate
@@ -41,9 +43,15 @@ class Verdict(Struct, frozen=True):
 
 
 def judge(
-    tree: Tree, catalogue: Catalogue, hardware: Hardware, answers: Mapping[str, str]
+    tree: Tree,
+    catalogue: Catalogue,
+    hardware: Hardware,
+    answers: Mapping[str, str],
+    observations: Sequence[Observation] = (),
 ) -> Callable[[ModelCard], Verdict]:
     """What gives each card's verdict on this hardware for the user's `answers`: the framework is found once for all.
+
+    `observations` are what was measured on this hardware.
 
     Raises UsageError for a wrong answer.
     """
@@ -51,13 +59,14 @@ def judge(
     framework, settled = recommendation.chosen, recommendation.answers
     elsewhere = "target" in settled and settled["target"].value == "another"
     target = Hardware() if elsewhere else hardware
+    taught = teach(catalogue, target, () if elsewhere else observations)
     priority = settled["priority"].value if "priority" in settled else "ease"
     budget = parse_bytes(settled["memory_budget"].value) if "memory_budget" in settled else None
 
     def verdict(card: ModelCard) -> Verdict:
-        if (own := _as_it_is(catalogue, target, card, budget)) is not None:
+        if (own := _as_it_is(taught, target, card, budget)) is not None:
             return own
-        choice = choose_precision(catalogue, framework, target, card, priority, None, budget)
+        choice = choose_precision(taught, framework, target, card, priority, None, budget)
         rows = [row for row in choice.precisions if row.precision == choice.precision] or sorted(
             choice.precisions, key=lambda row: (row.memory_bytes.value is None, row.memory_bytes.value or 0.0)
         )
@@ -86,9 +95,12 @@ def _as_it_is(catalogue: Catalogue, hardware: Hardware, card: ModelCard, budget_
     room = measure_room(catalogue, framework, hardware, budget_bytes)
     size = size_as_it_is(catalogue, card)
     memory = forecast_memory(catalogue, framework, size, card, length, hardware)
-    if card.is_source and not room.fits(memory.needed_bytes):
+    factor, why = correct_memory(catalogue, framework, "", size.size_bytes)
+    needed = factor * memory.needed_bytes
+    if card.is_source and not room.fits(needed):
         return None
     speed = Estimate(None, "unknown: how fast weights of its types are read was not measured")
     if all(part.efficiency for part in size.parts):
-        speed = forecast_decode(catalogue, framework, size, hardware, card, memory.needed_bytes, room)
-    return Verdict(room.fits(memory.needed_bytes), framework, "", length, memory.estimate, speed)
+        speed = forecast_decode(catalogue, framework, size, hardware, card, needed, room)
+        speed = correct_speed(catalogue, framework, "", size.size_bytes, speed)
+    return Verdict(room.fits(needed), framework, "", length, memory.corrected(factor, why), speed)

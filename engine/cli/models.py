@@ -46,9 +46,12 @@ def _list(options: Namespace) -> int:
 def _judge() -> Callable[[ModelCard], Verdict]:
     """What gives a card's verdict for this machine as it is now."""
     from engine.advice import judge, load_catalogue, load_tree
+    from engine.frameworks.describing import machine_words
     from engine.hardware import probe
+    from engine.measure.experience import observations_here
 
-    return judge(load_tree(), load_catalogue(), probe(), {})
+    hardware = probe()
+    return judge(load_tree(), load_catalogue(), hardware, {}, observations_here(machine_words(hardware)))
 
 
 def _row(card: ModelCard, verdict: Verdict) -> tuple[str, ...]:

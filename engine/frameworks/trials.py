@@ -18,7 +18,8 @@ from engine.hardware.facts import Hardware
 from engine.library import Artifact, is_published
 from engine.measure.benchmark import Limits
 from engine.measure.evaluation import read_evaluation
-from engine.models import find_model, packaged_card
+from engine.measure.experience import source_here
+from engine.models import find_model
 from engine.models.card import ModelCard
 from engine.models.shelf import look_at
 from engine.texts import OURS, settle_text
@@ -185,11 +186,9 @@ def found_by(artifact: Artifact) -> str:
 def source_of(artifact: Artifact) -> ModelCard:
     """The card of the model that an artifact was made of. Raises InputError where that is not here any more."""
     source = artifact.manifest.source if is_published(artifact) else {}
-    if source.get("origin") == "packaged":
-        return packaged_card()
+    if (card := source_here(source)) is not None:
+        return card
     path, repository = str(source.get("path", "")), str(source.get("repository", ""))
-    if path and Path(path).exists():
-        return find_model(path)
     if repository:
         return find_model(f"{repository}@{source['revision']}" if source.get("revision") else repository)
     raise InputError(

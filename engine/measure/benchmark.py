@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from engine.measure.conditions import Watch
 from engine.measure.energy import Meter
-from engine.measure.records import TIGHT, Benchmark, Latency, Sample, SpeedPoint, sample
+from engine.measure.records import DECODE_TOKENS, TIGHT, Benchmark, Latency, Sample, SpeedPoint, sample
 from engine.text import human_seconds
 from engine.work.protocol import ChatMessage, Completion, GenerateOptions, Loaded, LoadOptions
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 LENGTHS = (128, 512, 2048)
 """Tokens of the prompts, as far as context and budget allow."""
-DECODE_TOKENS = 48
 SHORT_LENGTH, SHORT_DECODE = 32, 12
 """The first, unmeasured answers; and all there is where a machine needs minutes for more."""
 WARM_UPS, SLOW_S = 2, 5.0

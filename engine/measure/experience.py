@@ -1,8 +1,16 @@
 """What the artifacts in the library have shown on this machine, for advice on others."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from engine.advice.learning import Observation
+from engine.errors import EdgewiseError
 from engine.library import list_artifacts
 from engine.measure.kept import measurement_of
+from engine.measure.records import DECODE_TOKENS
+from engine.models import find_model, packaged_card
+from engine.models.card import ModelCard
 
 
 def observations_here(machine: str) -> tuple[Observation, ...]:
@@ -27,6 +35,19 @@ def observations_here(machine: str) -> tuple[Observation, ...]:
             benchmark.context_length,
             quality.kl_divergence.mean if quality else None,
             quality.reference if quality else "",
+            source_here(about.source),
+            benchmark.points[-1].prompt_tokens + DECODE_TOKENS,
         )
         found.append((benchmark.measured_at, observation))
     return tuple(one for _, one in sorted(found, key=lambda pair: -pair[0]))
+
+
+def source_here(source: Mapping[str, Any]) -> ModelCard | None:
+    """The card of the model that a manifest names as its source; None where its files are not here, or unreadable."""
+    if source.get("origin") == "packaged":
+        return packaged_card()
+    path = str(source.get("path", ""))
+    try:
+        return find_model(path) if path and Path(path).exists() else None
+    except EdgewiseError:
+        return None

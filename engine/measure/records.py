@@ -9,6 +9,9 @@ from msgspec import Struct
 TIGHT = 0.05
 """An interval counts as tight when its half width is at most this share of the median."""
 
+DECODE_TOKENS = 48
+"""Tokens of an answer that is measured."""
+
 USUAL_TOKENS = 640
 """Tokens of a prompt that is not unusually long."""
 

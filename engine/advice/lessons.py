@@ -1,0 +1,73 @@
+"""What benchmarks on this machine teach of its predictions: by how much they missed, and so how to correct others."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from msgspec import structs
+
+from engine.advice.catalogue import Catalogue
+from engine.advice.learning import Observation
+from engine.advice.memory import forecast_memory
+from engine.advice.records import Estimate, Lesson
+from engine.advice.room import measure_room
+from engine.advice.sizes import forecast_size
+from engine.advice.speed import forecast_decode
+from engine.hardware.facts import Hardware
+
+ALIKE = 4.0
+"""How many times larger or smaller a model may be for its memory to say something of another's."""
+
+
+def teach(catalogue: Catalogue, hardware: Hardware, observations: Sequence[Observation]) -> Catalogue:
+    """The catalogue with what the observations on `hardware`, the newest first, say of its predictions."""
+    return structs.replace(catalogue, lessons=tuple(_lessons(catalogue, hardware, observations)))
+
+
+def _lessons(catalogue: Catalogue, hardware: Hardware, observations: Sequence[Observation]) -> Iterator[Lesson]:
+    for one in observations:
+        entry = catalogue.precisions.get(one.precision)  # recipes of one's own are in no catalogue
+        if one.card is None or entry is None:
+            continue
+        size = forecast_size(catalogue, entry, one.card)
+        memory = forecast_memory(
+            catalogue, one.framework, size, one.card, one.context_length, hardware, one.used_tokens
+        )
+        room = measure_room(catalogue, one.framework, hardware, None)
+        speed = forecast_decode(catalogue, one.framework, size, hardware, one.card, memory.needed_bytes, room)
+        yield Lesson(
+            one.artifact,
+            one.framework,
+            one.precision,
+            size.size_bytes,
+            one.decode_tokens_per_s / speed.value if speed.value else None,
+            one.peak_bytes / memory.estimate.value if memory.estimate.value else None,
+        )
+
+
+def correct_speed(catalogue: Catalogue, framework: str, precision: str, size_bytes: int, speed: Estimate) -> Estimate:
+    """A predicted speed, corrected by the benchmark of the precision, else the framework, that is nearest in size."""
+    nearest = _nearest(catalogue, framework, precision, size_bytes)
+    taught = next((lesson for lesson in nearest if lesson.speed), None)
+    if speed.value is None or taught is None or taught.speed is None:
+        return speed
+    return Estimate(round(speed.value * taught.speed, 1), f"{speed.basis}; {_told(taught, taught.speed)}")
+
+
+def correct_memory(catalogue: Catalogue, framework: str, precision: str, size_bytes: int) -> tuple[float, str]:
+    """By what to multiply predicted memory, and why ("" for 1): as for speed, from models of about the size only."""
+    for lesson in _nearest(catalogue, framework, precision, size_bytes):
+        if lesson.memory and 1 / ALIKE <= lesson.size_bytes / size_bytes <= ALIKE:
+            return lesson.memory, f"; {_told(lesson, lesson.memory)}"
+    return 1.0, ""
+
+
+def _nearest(catalogue: Catalogue, framework: str, precision: str, size_bytes: int) -> list[Lesson]:
+    def distance(lesson: Lesson) -> tuple[bool, float]:
+        return lesson.precision != precision, abs(math.log(lesson.size_bytes / size_bytes))
+
+    ours = [lesson for lesson in catalogue.lessons if lesson.framework == framework]
+    return sorted(ours, key=distance) if size_bytes else []
+
+
+def _told(lesson: Lesson, ratio: float) -> str:
+    return f"× {ratio:.2f}, as {lesson.artifact} showed here"
