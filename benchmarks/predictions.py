@@ -45,7 +45,7 @@ from engine.work.protocol import Memory, StepDone
 
 NOT_NEEDED = ("prove", "source_tokens")
 WORDS = "river stone bridge light winter field paper song garden hill market road glass cloud "
-NEW_TOKENS = 16
+NEW_TOKENS = 32
 
 
 class Run(Struct, frozen=True):

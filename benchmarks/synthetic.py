@@ -37,8 +37,10 @@ SHAPES = {
     "0.44B": Shape(24, 1024, 2816, 16, 16, 64, 49152, 64000, False),
     "1.2B": Shape(16, 2048, 8192, 32, 8, 64, 128256, 128256, True),
     "3.2B": Shape(28, 3072, 8192, 24, 8, 128, 128256, 128256, True),
+    "7B": Shape(32, 4096, 11008, 32, 32, 128, 49152, 49152, False),
 }
-"""As SmolLM2-360M, a model without shared heads or matrices, Llama-3.2-1B and Llama-3.2-3B."""
+"""As SmolLM2-360M, a model without shared heads or matrices, Llama-3.2-1B,
+Llama-3.2-3B, and Llama-2-7B with a larger vocabulary."""
 
 
 def make(folder: Path, shape: Shape, source: Path) -> None:
