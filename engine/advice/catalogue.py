@@ -89,6 +89,8 @@ class WeightType(Struct, frozen=True, forbid_unknown_fields=True):
     """Share of the file's bytes that is in memory of embeddings that are not the output, too; None: as of a matrix."""
     efficiency: float = 0.0
     """Share of the memory bandwidth that decoding reaches; 0 is unknown."""
+    compute: float = 0.0
+    """Share of the processor's 8-bit multiplications that decoding reaches; 0: they take no time beside the reading."""
     fallback: str = ""
 
     def size_bytes(self, parameters: float, row_width: int) -> float:
@@ -226,8 +228,8 @@ def _check_precisions(file: DataFile, catalogue: Catalogue) -> None:
     for name in ("F16", "Q8_0", "F32"):
         reference(file, name, catalogue.types, "type (the rules need it)", "types")
     for name, kind in catalogue.types.items():
-        if kind.block < 1 or kind.bytes <= 0 or kind.row_bytes < 0 or not 0 <= kind.efficiency <= 1:
-            file.fail("block and bytes must be positive, efficiency between 0 and 1", "types", name)
+        if kind.block < 1 or kind.bytes <= 0 or kind.row_bytes < 0 or not 0 <= kind.efficiency <= 1 or kind.compute < 0:
+            file.fail("block and bytes must be positive, compute not negative, efficiency 0 to 1", "types", name)
         for instructions in kind.memory:
             reference(file, instructions, (*INSTRUCTION_SETS, "any"), "instruction set", "types", name, "memory")
         if kind.fallback:

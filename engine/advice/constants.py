@@ -1,6 +1,6 @@
 """The constants of each framework's predictions, as assets/frameworks.toml gives them; the formulas are there."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
 class Files(Struct, frozen=True, forbid_unknown_fields=True):
@@ -21,7 +21,8 @@ class MemoryModel(Struct, frozen=True, forbid_unknown_fields=True):
     cache_bytes: float
     basis: str
     error: float
-    layer_bytes: int = 0
+    layer_bytes: dict[str, float] = field(default_factory=dict)
+    """By the first instruction set that the processor has, `any` for every other."""
     vocabulary_entry_bytes: int = 0
     cache_whole: bool = False
     cache_block: int = 1

@@ -1,6 +1,5 @@
-"""What was measured on this machine takes the place of what was predicted for it, and helps with what was not."""
+"""What was measured on this machine takes the place of what was predicted for it."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, structs
@@ -45,36 +44,28 @@ class Observation(Struct, frozen=True):
 def learn(
     rows: Sequence[PrecisionForecast], framework: str, card: ModelCard, observations: Sequence[Observation]
 ) -> tuple[PrecisionForecast, ...]:
-    """Forecasts of a framework with what was measured here of the same model, the newest observation first.
-
-    A speed that cannot be predicted is taken from other artifacts of the framework, by their sizes.
-    """
+    """Forecasts of a framework with what was measured here of the same model, the newest observation first."""
     ours = [one for one in observations if one.framework == framework]
     return tuple(_learn_one(row, card, ours) for row in rows)
 
 
 def _learn_one(row: PrecisionForecast, card: ModelCard, ours: Sequence[Observation]) -> PrecisionForecast:
     same = next((one for one in ours if one.precision == row.precision and one.is_of(card)), None)
-    if same is not None:
-        here = f"measured here with {same.artifact}"
-        memory = row.memory_bytes
-        peak = f"{human_bytes(same.peak_bytes)} at its peak, in a context of {same.context_length:,} tokens"
-        basis = f"{memory.basis}; {here}: {peak}"
-        quality = row.quality
-        if same.kl_divergence is not None:
-            quality = Estimate(same.kl_divergence, f"{here}: KL divergence from {same.reference}", measured=True)
-        return structs.replace(
-            row,
-            decode_tokens_per_s=Estimate(same.decode_tokens_per_s, here, measured=True),
-            memory_bytes=structs.replace(memory, basis=basis),
-            quality=quality,
-        )
-    if row.decode_tokens_per_s.value is None and ours and row.size_bytes.value:
-        speeds = [one.decode_tokens_per_s * one.size_bytes / row.size_bytes.value for one in ours]
-        basis = f"from the speed of {ours[0].artifact}" + (f" and {len(ours) - 1} more" if len(ours) > 1 else "")
-        speed = Estimate(round(statistics.median(speeds), 1), f"{basis}, measured here, by size on disk; rough")
-        return structs.replace(row, decode_tokens_per_s=speed)
-    return row
+    if same is None:
+        return row
+    here = f"measured here with {same.artifact}"
+    memory = row.memory_bytes
+    peak = f"{human_bytes(same.peak_bytes)} at its peak, in a context of {same.context_length:,} tokens"
+    basis = f"{memory.basis}; {here}: {peak}"
+    quality = row.quality
+    if same.kl_divergence is not None:
+        quality = Estimate(same.kl_divergence, f"{here}: KL divergence from {same.reference}", measured=True)
+    return structs.replace(
+        row,
+        decode_tokens_per_s=Estimate(same.decode_tokens_per_s, here, measured=True),
+        memory_bytes=structs.replace(memory, basis=basis),
+        quality=quality,
+    )
 
 
 def rank_measured(

@@ -25,8 +25,10 @@ def teach(catalogue: Catalogue, hardware: Hardware, observations: Sequence[Obser
 
 def _lessons(catalogue: Catalogue, hardware: Hardware, observations: Sequence[Observation]) -> Iterator[Lesson]:
     for one in observations:
+        known = Lesson(one.artifact, one.framework, one.precision, one.size_bytes, one.decode_tokens_per_s)
         entry = catalogue.precisions.get(one.precision)  # recipes of one's own are in no catalogue
         if one.card is None or entry is None:
+            yield known
             continue
         size = forecast_size(catalogue, entry, one.card)
         memory = forecast_memory(
@@ -34,29 +36,31 @@ def _lessons(catalogue: Catalogue, hardware: Hardware, observations: Sequence[Ob
         )
         room = measure_room(catalogue, one.framework, hardware, None)
         speed = forecast_decode(catalogue, one.framework, size, hardware, one.card, memory.needed_bytes, room)
-        yield Lesson(
-            one.artifact,
-            one.framework,
-            one.precision,
-            size.size_bytes,
-            one.decode_tokens_per_s / speed.value if speed.value else None,
-            one.peak_bytes / memory.estimate.value if memory.estimate.value else None,
+        yield structs.replace(
+            known,
+            speed=one.decode_tokens_per_s / speed.value if speed.value else None,
+            memory=one.peak_bytes / memory.estimate.value if memory.estimate.value else None,
         )
 
 
 def correct_speed(catalogue: Catalogue, framework: str, precision: str, size_bytes: int, speed: Estimate) -> Estimate:
-    """A predicted speed, corrected by the benchmark of the precision, else the framework, that is nearest in size."""
-    nearest = _nearest(catalogue, framework, precision, size_bytes)
-    taught = next((lesson for lesson in nearest if lesson.speed), None)
-    if speed.value is None or taught is None or taught.speed is None:
-        return speed
-    return Estimate(round(speed.value * taught.speed, 1), f"{speed.basis}; {_told(taught, taught.speed)}")
+    """A predicted speed, corrected by the benchmark of the precision, else the framework, that is nearest in size.
+
+    Where the framework's speed cannot be predicted, that benchmark's own, by size.
+    """
+    for lesson in _nearest(catalogue, framework, precision, size_bytes):
+        if framework not in catalogue.decode:
+            value = lesson.decode_tokens_per_s * lesson.size_bytes / size_bytes
+            return Estimate(round(value, 1), f"from the speed of {lesson.artifact}, measured here, by size; rough")
+        if speed.value is not None and lesson.speed is not None:
+            return Estimate(round(speed.value * lesson.speed, 1), f"{speed.basis}; {_told(lesson, lesson.speed)}")
+    return speed
 
 
 def correct_memory(catalogue: Catalogue, framework: str, precision: str, size_bytes: int) -> tuple[float, str]:
     """By what to multiply predicted memory, and why ("" for 1): as for speed, from models of about the size only."""
     for lesson in _nearest(catalogue, framework, precision, size_bytes):
-        if lesson.memory and 1 / ALIKE <= lesson.size_bytes / size_bytes <= ALIKE:
+        if lesson.memory is not None and 1 / ALIKE <= lesson.size_bytes / size_bytes <= ALIKE:
             return lesson.memory, f"; {_told(lesson, lesson.memory)}"
     return 1.0, ""
 
@@ -65,7 +69,7 @@ def _nearest(catalogue: Catalogue, framework: str, precision: str, size_bytes: i
     def distance(lesson: Lesson) -> tuple[bool, float]:
         return lesson.precision != precision, abs(math.log(lesson.size_bytes / size_bytes))
 
-    ours = [lesson for lesson in catalogue.lessons if lesson.framework == framework]
+    ours = [lesson for lesson in catalogue.lessons if lesson.framework == framework and lesson.size_bytes]
     return sorted(ours, key=distance) if size_bytes else []
 
 

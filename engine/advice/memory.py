@@ -4,9 +4,11 @@ The rules are the frameworks' own, read from their sources and seen in their pro
 assets/frameworks.toml and, for each type of weights, in assets/precisions.toml.
 """
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
-from engine.advice.catalogue import Catalogue, WeightType
+from engine.advice.catalogue import Catalogue
 from engine.advice.constants import MemoryModel
 from engine.advice.records import Estimate
 from engine.advice.sizes import Part, SizeForecast
@@ -73,7 +75,7 @@ def forecast_memory(
         numbers += piece * ((card.heads or 0) + 1) * used
     process = (
         model.process_bytes
-        + model.layer_bytes * (card.layers or 0)
+        + (_by_processor(model.layer_bytes, hardware) or 0) * (card.layers or 0)
         + model.vocabulary_entry_bytes * (card.vocabulary or 0)
     )
     pages = f" ({human_bytes(spare)} of it pages of the file that the system may take back)" if spare else ""
@@ -95,19 +97,19 @@ def _held(
         return part.size_bytes, 0.0
     if kind.lookup is not None and part.role == "embedding" and not tied:
         return kind.lookup * part.size_bytes, 0.0
-    block_bytes = _loaded_block_bytes(kind, hardware)
+    block_bytes = _by_processor(kind.memory, hardware)
     held = part.parameters * block_bytes / kind.block if block_bytes else part.size_bytes * (2 if model.packs else 1)
     if part.role == "embedding" and tied and model.tied_twice:
         held += part.size_bytes
     return held, part.size_bytes if model.mapped and block_bytes == 2 * kind.bytes else 0.0
 
 
-def _loaded_block_bytes(kind: WeightType, hardware: Hardware) -> float | None:
-    """Bytes of a block once loaded; the most there are for a processor that is not known."""
+def _by_processor(sizes: Mapping[str, float], hardware: Hardware) -> float | None:
+    """The bytes for the first instruction set that the processor has; the most there are for one that is not known."""
     known = hardware.cpu.instruction_sets.value
     if known is None:
-        return max(kind.memory.values(), default=None)
-    return next((size for name, size in kind.memory.items() if name in known or name == "any"), None)
+        return max(sizes.values(), default=None)
+    return next((size for name, size in sizes.items() if name in known or name == "any"), None)
 
 
 def _cache(model: MemoryModel, card: ModelCard, tokens: int, as_stored: bool) -> float | None:

@@ -58,14 +58,15 @@ class Estimate(Struct, frozen=True):
 
 
 class Lesson(Struct, frozen=True):
-    """What a benchmark showed of the predictions: measured over predicted, None where either is unknown."""
+    """What a benchmark showed of the predictions: measured over predicted, None where nothing was predicted."""
 
     artifact: str
     framework: str
     precision: str
     size_bytes: int
-    speed: float | None
-    memory: float | None
+    decode_tokens_per_s: float
+    speed: float | None = None
+    memory: float | None = None
 
 
 class PrecisionForecast(Struct, frozen=True):

@@ -21,8 +21,6 @@ class Part(Struct, frozen=True):
     type: str
     parameters: float
     size_bytes: float
-    efficiency: float = 0.0
-    """Share of the memory bandwidth that decoding reaches; 0 is unknown."""
     fallback_tensors: int = 0
     """How many had to take another type than the rules give."""
 
@@ -60,9 +58,9 @@ def forecast_size(catalogue: Catalogue, precision: Precision, card: ModelCard) -
     return SizeForecast(parts, _other_bytes(catalogue, precision, card), tied)
 
 
-def size_as_it_is(catalogue: Catalogue, card: ModelCard) -> SizeForecast:
+def size_as_it_is(card: ModelCard) -> SizeForecast:
     """The parts of a GGUF's own weights."""
-    parts = tuple(_kept(catalogue, group) for group in card.weights)
+    parts = tuple(_kept(group) for group in card.weights)
     other = max(0, card.size_bytes - sum(group.size_bytes for group in card.weights))
     return SizeForecast(parts, other, not any(group.role == "output" for group in card.weights))
 
@@ -80,7 +78,7 @@ def _split(
 ) -> Iterator[Part]:
     """The types that the tensors of a group get; for llama.cpp what llama-quant.cpp's llama_tensor_get_type gives."""
     if precision.keeps:
-        yield _kept(catalogue, group)
+        yield _kept(group)
     elif group.role == "vector":
         yield _vector(catalogue, precision, card, group)
     elif group.role == "output":
@@ -172,17 +170,15 @@ def _part(catalogue: Catalogue, group: WeightGroup, wanted: str, share: float = 
     tensors = round(group.tensors * share) if kind != wanted else 0
     parameters = group.parameters * share
     size = entry.size_bytes(parameters, group.row_width)
-    return Part(group.role, kind, parameters, size, entry.efficiency, tensors)
+    return Part(group.role, kind, parameters, size, tensors)
 
 
-def _kept(catalogue: Catalogue, group: WeightGroup) -> Part:
-    kind = catalogue.types.get(group.type)
-    efficiency = kind.efficiency if kind else 0.0
-    return Part(group.role, group.type, group.parameters, float(group.size_bytes), efficiency)
+def _kept(group: WeightGroup) -> Part:
+    return Part(group.role, group.type, group.parameters, float(group.size_bytes))
 
 
 def _vector(catalogue: Catalogue, precision: Precision, card: ModelCard, group: WeightGroup) -> Part:
     """llama.cpp keeps the type of one-dimensional tensors of a GGUF."""
     if card.format == "gguf" and precision.framework == "llamacpp":
-        return _kept(catalogue, group)
+        return _kept(group)
     return _part(catalogue, group, precision.vector)

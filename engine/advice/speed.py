@@ -1,4 +1,4 @@
-"""How fast a model answers: every weight that takes part in a token is read once for it."""
+"""How fast a model answers: every weight that takes part in a token is read once for it, and multiplied."""
 
 from engine.advice.catalogue import Catalogue
 from engine.advice.constants import DecodeModel
@@ -36,14 +36,19 @@ def forecast_decode(
     if active is None:
         return Estimate(None, "unknown for a mixture of experts whose files do not say how many take part in a token")
     layers = _layers_on_gpu(model, room, card.layers, needed_bytes)
-    read = [
-        (part.size_bytes * (active if part.role in EXPERT_ROLES else 1.0), part.efficiency)
-        for part in size.parts
-        if part.role != "embedding" or size.tied
-    ]
-    effort = sum(size_bytes / efficiency for size_bytes, efficiency in read)
-    share = sum(size_bytes for size_bytes, _ in read) / effort
+    read = effort = multiplications = 0.0
+    for part in size.parts:
+        if part.role == "embedding" and not size.tied:
+            continue
+        kind = catalogue.types.get(part.type)  # a GGUF may have types that nothing is known of
+        if kind is None or not kind.efficiency:
+            return Estimate(None, f"unknown: how fast weights of the type {part.type} are read was not measured")
+        taking_part = active if part.role in EXPERT_ROLES else 1.0
+        read += taking_part * part.size_bytes
+        effort += taking_part * part.size_bytes / kind.efficiency
+        multiplications += taking_part * 2 * part.parameters / kind.compute if kind.compute else 0.0
     seconds = card.layers * model.layer_s + (card.vocabulary or 0) * model.vocabulary_entry_s
+    rate = hardware.throughput.int8_ops_per_s.value if hardware.throughput else None
     sources = []
     for gpu, count in ((room.gpu, layers), (None, card.layers - layers)):
         if not count:
@@ -52,8 +57,12 @@ def forecast_decode(
         if bandwidth is None:
             return Estimate(None, source)
         seconds += effort * count / card.layers / bandwidth
+        if gpu is None and rate:
+            seconds += multiplications * count / card.layers / rate
         sources.append(source if count == card.layers else f"{count} of {card.layers} layers: {source}")
-    basis = f"{'; '.join(sources)}, of which {share:.0%} is reached with these weights"
+    basis = f"{'; '.join(sources)}, of which {read / effort:.0%} is reached with these weights"
+    if multiplications and rate and layers < card.layers:
+        basis += f", and {rate / 1e9:.0f} billion 8-bit operations a second of the processor"
     if active < 1:
         basis += f"; of the experts' weights {active:.0%} are read for a token"
     return Estimate(round(1 / seconds, 1), f"{basis}; {model.basis}")

@@ -93,14 +93,12 @@ def _as_it_is(catalogue: Catalogue, hardware: Hardware, card: ModelCard, budget_
         return None
     length = min(card.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
     room = measure_room(catalogue, framework, hardware, budget_bytes)
-    size = size_as_it_is(catalogue, card)
+    size = size_as_it_is(card)
     memory = forecast_memory(catalogue, framework, size, card, length, hardware)
     factor, why = correct_memory(catalogue, framework, "", size.size_bytes)
     needed = factor * memory.needed_bytes
     if card.is_source and not room.fits(needed):
         return None
-    speed = Estimate(None, "unknown: how fast weights of its types are read was not measured")
-    if all(part.efficiency for part in size.parts):
-        speed = forecast_decode(catalogue, framework, size, hardware, card, needed, room)
-        speed = correct_speed(catalogue, framework, "", size.size_bytes, speed)
+    speed = forecast_decode(catalogue, framework, size, hardware, card, needed, room)
+    speed = correct_speed(catalogue, framework, "", size.size_bytes, speed)
     return Verdict(room.fits(needed), framework, "", length, memory.corrected(factor, why), speed)

@@ -1,5 +1,4 @@
 import msgspec
-import pytest
 
 from engine.advice import load_catalogue, load_tree, recommend
 from engine.advice.forecasting import forecast
@@ -36,16 +35,6 @@ def test_a_measurement_replaces_the_prediction() -> None:
 def test_the_newest_measurement_counts() -> None:
     found = learned("llamacpp", seen("llamacpp", "Q8_0", 60.0), seen("llamacpp", "Q8_0", 50.0))
     assert found["Q8_0"].decode_tokens_per_s.value == 60.0
-
-
-def test_what_cannot_be_predicted_is_taken_from_what_was_measured_by_size() -> None:
-    assert learned("openvino")["openvino-int8"].decode_tokens_per_s.value is None
-    other = {"origin": "local", "path": "/other", "name": "other"}
-    row = learned("openvino", seen("openvino", "openvino-int4", 40.0, source=other))["openvino-int8"]
-    assert row.size_bytes.value
-    assert row.decode_tokens_per_s.value == pytest.approx(40.0 * 100e6 / row.size_bytes.value, abs=0.1)
-    assert not row.decode_tokens_per_s.measured
-    assert "rough" in row.decode_tokens_per_s.basis
 
 
 def test_another_model_is_another_model() -> None:

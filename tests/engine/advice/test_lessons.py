@@ -4,7 +4,7 @@ import pytest
 from engine.advice import judge, load_catalogue, load_tree, recommend
 from engine.advice.forecasting import forecast
 from engine.advice.learning import Observation
-from engine.advice.lessons import ALIKE, teach
+from engine.advice.lessons import teach
 from engine.advice.records import PrecisionForecast
 from engine.hardware.facts import Fact, Hardware, Throughput
 from engine.models import packaged_card
@@ -28,8 +28,9 @@ def seen(precision: str, speed: float, memory: float, **changes: object) -> Obse
     row = forecasts()[precision]
     assert row.decode_tokens_per_s.value
     assert row.memory_bytes.value
+    assert row.size_bytes.value
     found = Observation(
-        f"other-{precision.lower()}", "llamacpp", precision, {"path": OTHER.path}, 100_000_000,
+        f"other-{precision.lower()}", "llamacpp", precision, {"path": OTHER.path}, round(row.size_bytes.value),
         speed * row.decode_tokens_per_s.value, round(memory * row.memory_bytes.value), 4096, card=OTHER,
         used_tokens=4096,
     )  # fmt: skip
@@ -64,13 +65,8 @@ def test_the_same_precision_counts_before_another_and_the_nearest_size_before_th
 
 
 def test_memory_of_a_much_smaller_model_says_nothing() -> None:
-    small = msgspec.structs.replace(
-        OTHER,
-        weights=tuple(
-            msgspec.structs.replace(group, parameters=int(group.parameters / (2 * ALIKE))) for group in OTHER.weights
-        ),
-    )
-    before, after = forecasts(), forecasts(MACHINE, seen("Q8_0", 0.8, 1.1, card=small))
+    small = seen("Q8_0", 0.8, 1.1, size_bytes=10_000_000)
+    before, after = forecasts(), forecasts(MACHINE, small)
     assert after["Q8_0"].memory_bytes == before["Q8_0"].memory_bytes
     assert after["Q8_0"].decode_tokens_per_s != before["Q8_0"].decode_tokens_per_s
 
@@ -79,6 +75,23 @@ def test_what_cannot_be_predicted_teaches_nothing() -> None:
     known = seen("Q8_0", 0.8, 1.1)
     for change in ({"card": None}, {"precision": "a recipe of one's own"}):
         assert forecasts(MACHINE, msgspec.structs.replace(known, **change)) == forecasts()
+
+
+def test_a_speed_that_cannot_be_predicted_is_taken_from_what_was_measured_by_size() -> None:
+    known = seen("Q8_0", 1.0, 1.0)
+    for card in (None, OTHER):
+        one = msgspec.structs.replace(
+            known, framework="mlx", precision="mlx-8bit", decode_tokens_per_s=40.0, size_bytes=100_000_000, card=card
+        )
+        before, after = (
+            forecast(catalogue, "mlx", MACHINE, CARD, 4096)
+            for catalogue in (load_catalogue(), teach(load_catalogue(), MACHINE, [one]))
+        )
+        for row, bare in zip(after, before, strict=True):
+            assert bare.decode_tokens_per_s.value is None
+            assert row.size_bytes.value
+            assert row.decode_tokens_per_s.value == pytest.approx(40.0 * 100e6 / row.size_bytes.value, abs=0.1)
+            assert "rough" in row.decode_tokens_per_s.basis
 
 
 def test_corrected_memory_decides_what_fits_everywhere_but_on_other_machines() -> None:
