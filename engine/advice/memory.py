@@ -11,6 +11,7 @@ from msgspec import Struct
 from engine.advice.catalogue import Catalogue
 from engine.advice.constants import MemoryModel
 from engine.advice.records import Estimate
+from engine.advice.room import measure_room
 from engine.advice.sizes import Part, SizeForecast
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
@@ -61,10 +62,10 @@ def forecast_memory(
     hardware: Hardware,
     used_tokens: int | None = None,
 ) -> MemoryForecast:
-    """Memory with a context of so many tokens, all of them used, or only `used_tokens`."""
+    """Memory with a context of so many tokens, all of them used, or only `used_tokens`; where it fits a GPU, there."""
     model = catalogue.memory[framework]
     used = context_length if used_tokens is None else min(used_tokens, context_length)
-    as_stored = hardware.os.value in model.as_stored_on
+    as_stored = hardware.os.value in model.as_stored_on or _goes_to_gpu(catalogue, framework, size, hardware)
     held = [_held(part, model, catalogue, hardware, size.tied, as_stored) for part in size.parts]
     weights, spare = (sum(column) for column in zip(*held, strict=True)) if held else (0.0, 0.0)
     cache = _cache(model, card, context_length if model.cache_whole else used, as_stored)
@@ -86,6 +87,12 @@ def forecast_memory(
     if card.sliding_window is not None and card.sliding_window < context_length:
         basis += "; its sliding window is not counted on: every layer may keep the whole context"
     return MemoryForecast(weights, spare, cache, 4.0 * numbers, process, basis, model.error)
+
+
+def _goes_to_gpu(catalogue: Catalogue, framework: str, size: SizeForecast, hardware: Hardware) -> bool:
+    """Whether the weights go to a GPU with memory of its own, which computes with them as they are stored."""
+    room = measure_room(catalogue, framework, hardware, None)
+    return room.gpu is not None and not room.gpu.integrated.value and room.fits_gpu(size.size_bytes)
 
 
 def _held(

@@ -1,6 +1,8 @@
 """NVIDIA's GPUs: through NVML on the running machine, from the driver's files in a copied tree, and Jetson's own."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from engine.hardware.facts import Accelerator, Fact
 from engine.hardware.files import Tree, clean, positive
@@ -24,16 +26,27 @@ def read_nvml() -> tuple[Accelerator, ...]:
     """What NVML tells; empty where the library or the driver is missing."""
     import pynvml
 
+    with nvml_gpus() as gpus, suppress(pynvml.NVMLError, UnicodeDecodeError):
+        version = _text(pynvml.nvmlSystemGetDriverVersion()) if gpus else None
+        return tuple(_from_nvml(handle, version) for handle in gpus)
+    return ()
+
+
+@contextmanager
+def nvml_gpus() -> Iterator[list[Any]]:
+    """NVML's handles of the GPUs, good until the end; none where the library or the driver is missing."""
+    import pynvml
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return ()
+        yield []
+        return
     try:
-        version = _text(pynvml.nvmlSystemGetDriverVersion())
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return tuple(_from_nvml(handle, version) for handle in handles)
-    except (pynvml.NVMLError, UnicodeDecodeError):
-        return ()
+        gpus = []
+        with suppress(pynvml.NVMLError):
+            gpus = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        yield gpus
     finally:
         pynvml.nvmlShutdown()
 

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from engine.hardware.nvidia import nvml_gpus
 from engine.measure.conditions import Watch
 from engine.measure.energy import Meter
+from engine.measure.gpu import GpuMemory, Gpus
 from engine.measure.records import DECODE_TOKENS, TIGHT, Benchmark, Latency, Sample, SpeedPoint, sample
 from engine.text import human_seconds
+from engine.work.processes import family
 from engine.work.protocol import ChatMessage, Completion, GenerateOptions, Loaded, LoadOptions
 
 if TYPE_CHECKING:
@@ -75,21 +78,24 @@ class _Bench:
         options: LoadOptions,
         limits: Limits,
         on_round: OnRound,
+        gpus: Gpus,
     ) -> None:
         self._open_client, self._path, self._options, self._limits = open_client, path, options, limits
-        self._on_round, self._rounds = on_round, 0
+        self._on_round, self._rounds, self._gpus = on_round, 0, gpus
         self._watch: Watch | None = None
         self._notes: list[str] = []
 
     async def run(self, size_bytes: int, machine: str) -> Benchmark:
         started = time.monotonic()
+        gpu = GpuMemory(self._gpus)
         client = await self._open_client()
         try:
             loaded = await self._load(client)
             loads = [loaded.load_s]
-            watch, meter = Watch(loaded.threads), Meter()
+            watch, meter = Watch(loaded.threads, gpus=self._gpus), Meter(gpus=self._gpus)
             points = await self._answers(client, loaded, meter)
             steady_bytes = memory_of(client.pid)
+            gpu_bytes, gpu_basis = gpu.of(client.pid, loaded.device != "CPU")
             watch.look([client.pid])
         finally:
             await client.close()
@@ -98,15 +104,19 @@ class _Bench:
                 self._notes.append(f"Loads that were measured: {len(loads)}, as each takes long.")
                 break
             loads.append(await self._load_again(watch))
+        if gpu_bytes is None:
+            self._notes.append("How much memory it takes on the GPU is not known: its driver does not tell.")
         measured = [point for point in points if point.answers]
+        answers = [answer for point in measured for answer in point.answers]
+        peak_bytes = max(answer.rss_bytes if gpu_bytes else answer.peak_rss_bytes for answer in answers)
         load = sample(loads)
         assert load is not None
         return Benchmark(
             load_s=load,
             points=tuple(_speed(point) for point in measured),
-            latency=_latency([answer for point in measured for answer in point.answers]),
-            steady_bytes=steady_bytes,
-            peak_bytes=max(answer.peak_rss_bytes for point in measured for answer in point.answers),
+            latency=_latency(answers),
+            steady_bytes=steady_bytes + (gpu_bytes or 0),
+            peak_bytes=peak_bytes + (gpu_bytes or 0),
             context_length=loaded.context_length,
             size_bytes=size_bytes,
             energy_j_per_token=sample(joules for point in measured for joules in point.joules),
@@ -120,6 +130,8 @@ class _Bench:
             measured_at=time.time(),
             elapsed_s=time.monotonic() - started,
             notes=tuple(self._notes),
+            gpu_bytes=gpu_bytes,
+            gpu_basis=gpu_basis,
         )
 
     async def _load(self, client: "Client") -> Loaded:
@@ -216,25 +228,23 @@ async def benchmark(
 
     `machine` names this machine in words. Raises the worker's EdgewiseError when it cannot load or answer.
     """
-    return await _Bench(open_client, path, options or LoadOptions(), limits or Limits(), on_round).run(
-        size_bytes, machine
-    )
+    with nvml_gpus() as gpus:
+        bench = _Bench(open_client, path, options or LoadOptions(), limits or Limits(), on_round, gpus)
+        return await bench.run(size_bytes, machine)
 
 
 def memory_of(pid: int) -> int:
-    """Bytes that a process and its children hold; pages that they share with others count by share where known."""
+    """Bytes of main memory that a process and its children hold; shared pages count by share where that is known."""
     import psutil
 
     total = 0
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                try:
-                    full: Any = one.memory_full_info()
-                    total += int(getattr(full, "pss", 0) or full.rss)
-                except psutil.AccessDenied:
-                    total += int(one.memory_info().rss)
+    for one in family(pid):
+        with contextlib.suppress(psutil.Error):
+            try:
+                full: Any = one.memory_full_info()
+                total += int(getattr(full, "pss", 0) or full.rss)
+            except psutil.AccessDenied:
+                total += int(one.memory_info().rss)
     return total
 
 

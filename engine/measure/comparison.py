@@ -23,6 +23,7 @@ ROWS: tuple[tuple[str, Unit, Callable[[Benchmark], Picked]], ...] = (
     ("Latency between tokens, p99", "s", lambda benchmark: benchmark.latency.p99_s if benchmark.latency else None),
     ("Peak memory", "bytes", lambda benchmark: benchmark.peak_bytes),
     ("Steady memory, after its answers", "bytes", lambda benchmark: benchmark.steady_bytes),
+    ("Of both, on the GPU", "bytes", lambda benchmark: benchmark.gpu_bytes or None),
     ("Energy per token", "J", lambda benchmark: benchmark.energy_j_per_token),
 )
 """What is compared: its name, its unit, and where a benchmark has it."""

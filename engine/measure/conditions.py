@@ -1,4 +1,4 @@
-"""What else went on while something was measured: other programs, heat, quotas, swap, the battery."""
+"""What else went on while something was measured: other programs, heat, quotas, swap, the battery, others' GPU use."""
 
 import contextlib
 import time
@@ -9,12 +9,15 @@ from msgspec import Struct
 
 from engine.hardware.cgroup import group_folders
 from engine.hardware.files import Tree, whole_number
+from engine.measure.gpu import Gpus, heat_ns, share_of_others
 from engine.measure.records import Conditions
 from engine.text import human_bytes
+from engine.work.processes import family
 
 SPARE_CORES = 0.3
 """Others may keep so much of a core busy beside the cores that nobody here needs."""
 STOLEN_SHARE = 0.05
+GPU_SHARE = 0.05
 SWAPPED_BYTES = 16 << 20
 
 
@@ -24,6 +27,7 @@ class _Reading(Struct, frozen=True):
     own_s: float
     stolen_s: float
     heat_events: int | None
+    gpu_heat_ns: int | None
     quota_events: int | None
     swapped_bytes: int | None
 
@@ -31,9 +35,11 @@ class _Reading(Struct, frozen=True):
 class Watch:
     """Looks at the machine when it is made and again at `conditions`; `pids` are the processes that are measured."""
 
-    def __init__(self, threads: int, tree: Tree | None = None) -> None:
-        self._threads, self._tree = threads, tree or Tree()
+    def __init__(self, threads: int, tree: Tree | None = None, gpus: Gpus = ()) -> None:
+        self._threads, self._tree, self._gpus = threads, tree or Tree(), gpus
         self._own: dict[int, float] = {}
+        self._gpu_share: float | None = None
+        self._began_s = time.time()
         self._first = self._read()
 
     def look(self, pids: Iterable[int] = ()) -> None:
@@ -41,14 +47,15 @@ class Watch:
         import psutil
 
         for pid in pids:
-            with contextlib.suppress(psutil.Error):
-                process = psutil.Process(pid)
-                used = 0.0
-                for one in (process, *process.children(recursive=True)):
-                    with contextlib.suppress(psutil.Error):
-                        times = one.cpu_times()
-                        used += times.user + times.system
-                self._own[pid] = max(used, self._own.get(pid, 0.0))
+            used, own = 0.0, family(pid)
+            for one in own:
+                with contextlib.suppress(psutil.Error):
+                    times = one.cpu_times()
+                    used += times.user + times.system
+            self._own[pid] = max(used, self._own.get(pid, 0.0))
+            share = share_of_others(self._gpus, {one.pid for one in own}, self._began_s)
+            if share is not None:
+                self._gpu_share = max(share, self._gpu_share or 0.0)
 
     def conditions(self) -> Conditions:
         """What went on since the watch was made."""
@@ -70,13 +77,19 @@ class Watch:
         quota = _risen(first.quota_events, last.quota_events)
         if heat:
             problems.append("The processor was slowed down by its heat.")
+        gpu_heat = _risen(first.gpu_heat_ns, last.gpu_heat_ns)
+        if gpu_heat:
+            problems.append("The GPU was slowed down by its heat.")
+        if self._gpu_share is not None and self._gpu_share > GPU_SHARE:
+            problems.append(f"Other programs kept the GPU busy for {self._gpu_share:.0%} of the time.")
         if quota:
             problems.append("The container's processor quota was used up, and the processes had to wait.")
         swapped = _difference(first.swapped_bytes, last.swapped_bytes)
         if swapped is not None and swapped > SWAPPED_BYTES:
             problems.append(f"The system moved {human_bytes(swapped)} to or from swap: memory was short.")
-        throttled = None if heat is None and quota is None else bool(heat or quota)
-        return Conditions(round(others, 2), throttled, _on_battery(), swapped, tuple(problems))
+        slowed = [one for one in (heat, gpu_heat, quota) if one is not None]
+        throttled = any(slowed) if slowed else None
+        return Conditions(round(others, 2), throttled, _on_battery(), swapped, tuple(problems), self._gpu_share)
 
     def _read(self) -> _Reading:
         import psutil
@@ -91,7 +104,14 @@ class Watch:
             memory = psutil.swap_memory()
             swap = int(memory.sin + memory.sout)
         return _Reading(
-            time.monotonic(), counted - idle - stolen, own, stolen, self._heat_events(), self._quota_events(), swap
+            time.monotonic(),
+            counted - idle - stolen,
+            own,
+            stolen,
+            self._heat_events(),
+            heat_ns(self._gpus),
+            self._quota_events(),
+            swap,
         )
 
     def _heat_events(self) -> int | None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from engine.hardware.files import Tree
+from engine.measure.gpu import Gpus
 
 _POWERCAP = "/sys/class/powercap"
 _SUPPLIES = "/sys/class/power_supply"
@@ -13,7 +14,7 @@ _SUPPLIES = "/sys/class/power_supply"
 class Meter:
     """Joules since it was made. `basis` says what is counted; "" where the machine does not tell."""
 
-    def __init__(self, tree: Tree | None = None) -> None:
+    def __init__(self, tree: Tree | None = None, gpus: Gpus = ()) -> None:
         self._sources: list[Callable[[], float]] = []
         names = []
         tree = tree or Tree()
@@ -21,7 +22,7 @@ class Meter:
             self._sources.append(_Counter(tree, folder))
             names.append(tree.read_words(f"{folder}/name") or folder)
         basis = f"processor ({', '.join(names)}) by RAPL, everything that ran on it included" if names else ""
-        for read in _nvidia():
+        for read in _nvidia(gpus):
             self._sources.append(read)
             basis += (" and " if basis else "") + "GPU by NVML"
         if not self._sources and (battery := _battery(tree)):
@@ -80,17 +81,15 @@ def _battery(tree: Tree) -> _Discharge | None:
     return None
 
 
-def _nvidia() -> list[Callable[[], float]]:
+def _nvidia(gpus: Gpus) -> list[Callable[[], float]]:
     """The energy counter of each NVIDIA GPU that has one."""
     sources: list[Callable[[], float]] = []
-    with contextlib.suppress(Exception):  # without a driver, or a GPU too old to count
-        import pynvml
+    for gpu in gpus:
+        with contextlib.suppress(Exception):  # too old to count
+            import pynvml
 
-        pynvml.nvmlInit()
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            first = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-            sources.append(lambda handle=handle, first=first: _joules(handle, first))  # type: ignore[misc]
+            first = pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu)
+            sources.append(lambda gpu=gpu, first=first: _joules(gpu, first))  # type: ignore[misc]
     return sources
 
 

@@ -22,6 +22,8 @@ def observations_here(machine: str) -> tuple[Observation, ...]:
         benchmark, quality = measured.benchmark, measured.quality
         if benchmark is None or not benchmark.points or not benchmark.conditions.sound or benchmark.machine != machine:
             continue
+        if benchmark.device_requested != "auto" or benchmark.gpu_bytes is None:
+            continue  # predictions are for the device that is taken by itself, and for all of its memory
         if (speed := benchmark.points[0].decode_tokens_per_s) is None:
             continue
         observation = Observation(

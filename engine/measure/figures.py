@@ -11,7 +11,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from engine.measure.evidence import Evidence, Missing
-from engine.measure.records import Mean, Quality, Sample
+from engine.measure.records import Benchmark, Mean, Quality, Sample
 from engine.measure.units import Unit, in_unit, span_in_unit
 from engine.text import human_bytes, human_seconds
 
@@ -178,7 +178,9 @@ def _first_token(evidence: Evidence) -> Reading:
 
 def _memory_saving(evidence: Evidence) -> Reading:
     own, other = evidence.benchmarks()
-    return _saving(own.peak_bytes, other.peak_bytes, f"at the peak, with a context of {own.context_length:,} tokens")
+    here, _ = _on_gpu(own), _on_gpu(other)
+    basis = f"at the peak, {here}with a context of {own.context_length:,} tokens"
+    return _saving(own.peak_bytes, other.peak_bytes, basis)
 
 
 def _size_saving(evidence: Evidence) -> Reading:
@@ -199,7 +201,15 @@ def _latency_spread(evidence: Evidence) -> Reading:
 
 def _peak(evidence: Evidence) -> Reading:
     own = evidence.benchmark()
-    return _counted(own.peak_bytes, f"largest resident memory, with a context of {own.context_length:,} tokens")
+    basis = f"largest resident memory, {_on_gpu(own)}with a context of {own.context_length:,} tokens"
+    return _counted(own.peak_bytes, basis)
+
+
+def _on_gpu(benchmark: Benchmark) -> str:
+    """How much of its memory is the GPU's, in words that go before others. Raises Missing where that is not known."""
+    if benchmark.gpu_bytes is None:
+        raise Missing("How much memory it takes on the GPU is not known.")
+    return f"{human_bytes(benchmark.gpu_bytes)} on the GPU included, " if benchmark.gpu_bytes else ""
 
 
 def _load(evidence: Evidence) -> Reading:

@@ -54,10 +54,11 @@ def _speed(measurement: Measurement) -> list[Watch]:
 def _memory(measurement: Measurement) -> list[Watch]:
     if measurement.benchmark is None:
         return []
-    peak = measurement.benchmark.peak_bytes
+    peak, gpu = measurement.benchmark.peak_bytes, measurement.benchmark.gpu_bytes
     growth = max(measurement.stress.memory_growth_bytes, 0) if measurement.stress else 0
     basis = f"{(GROWTH - 1) * 100:.0f} % above the peak" + (" and what grew under stress" if growth else "")
-    return [Watch("Resident memory", "bytes", peak, "above", GROWTH * peak + growth, basis)]
+    title = "Resident memory and what it holds on the GPU" if gpu else "Resident memory"
+    return [Watch(title, "bytes", peak, "above", GROWTH * peak + growth, basis)]
 
 
 def _errors(measurement: Measurement) -> Watch:

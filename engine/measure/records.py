@@ -61,11 +61,13 @@ class Conditions(Struct, frozen=True):
     cores_of_others: float | None
     """Processor cores that other processes kept busy, on average; None where the system does not say."""
     throttled: bool | None
-    """Whether the processor was slowed down by its heat or by a container's quota."""
+    """Whether the processor or the GPU was slowed down by its heat, or a container's quota was used up."""
     on_battery: bool | None
     swapped_bytes: int | None
     """Bytes that the system moved to or from swap meanwhile."""
     problems: tuple[str, ...] = ()
+    gpu_share_of_others: float | None = None
+    """Share of the GPU's time that other processes used; None where its driver does not tell."""
 
     @property
     def sound(self) -> bool:
@@ -99,9 +101,13 @@ class Benchmark(Struct, frozen=True):
     """By length of the prompt, shortest first."""
     latency: Latency | None
     steady_bytes: int
-    """Memory after its answers, pages shared with other processes counted by share, children included."""
+    """Memory after its answers: resident, pages shared with others counted by share, children included, and on GPUs."""
     peak_bytes: int
-    """Largest resident memory of the process."""
+    """Largest resident memory of the process, and what it holds on GPUs.
+
+    With a part on GPUs that is the largest while it answered: the file's pages that passed through on the way there
+    would count twice.
+    """
     context_length: int
     size_bytes: int
     energy_j_per_token: Sample | None
@@ -118,6 +124,10 @@ class Benchmark(Struct, frozen=True):
     elapsed_s: float
     notes: tuple[str, ...] = ()
     """What could not be measured, or not often enough, and why."""
+    gpu_bytes: int | None = 0
+    """Of both: what it holds in memory that is the GPUs' own. None where it uses some and nothing tells how much."""
+    gpu_basis: str = ""
+    """How that is known."""
 
     @property
     def main(self) -> SpeedPoint:
@@ -142,7 +152,9 @@ def surely_lighter(one: Benchmark, other: Benchmark) -> bool:
     a, b = (point.decode_tokens_per_s for point in points) if points else (None, None)
     if a is None or b is None or a.low is None or b.high is None:
         return False
-    return one.conditions.sound and other.conditions.sound and a.low > b.high and one.peak_bytes < other.peak_bytes
+    known = one.gpu_bytes is not None and other.gpu_bytes is not None
+    sound = one.conditions.sound and other.conditions.sound
+    return known and sound and a.low > b.high and one.peak_bytes < other.peak_bytes
 
 
 class Answered(Struct, frozen=True):

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.errors import EdgewiseError, WorkerError
+from engine.hardware.nvidia import nvml_gpus
 from engine.measure.benchmark import memory_of
+from engine.measure.gpu import Gpus, free_bytes, held_bytes
 from engine.measure.records import Stress
 from engine.text import human_bytes, human_seconds
 from engine.work.protocol import ChatMessage, Completion, GenerateOptions, LoadOptions
@@ -40,9 +42,11 @@ OnRound = Callable[[int, str], None]
 
 
 class _Run:
-    def __init__(self, open_client: Open, path: str, options: LoadOptions, budget_s: float, on_round: OnRound) -> None:
+    def __init__(
+        self, open_client: Open, path: str, options: LoadOptions, budget_s: float, on_round: OnRound, gpus: Gpus
+    ) -> None:
         self._open_client, self._path, self._options, self._budget_s = open_client, path, options, budget_s
-        self._on_round = on_round
+        self._on_round, self._gpus = on_round, gpus
         self.answers = 0
         self.growth_bytes = 0
         self.passed: dict[str, bool] = {}
@@ -70,9 +74,9 @@ class _Run:
             elif not _same(text, first[number]):
                 wrong += 1
             if self.answers == SETTLED_AFTER:
-                settled_bytes = memory_of(client.pid)
+                settled_bytes = self._memory(client)
         empty = sum(not text for text in first)
-        self.growth_bytes = memory_of(client.pid) - settled_bytes
+        self.growth_bytes = self._memory(client) - settled_bytes
         allowed = max(GROWTH_BYTES, GROWTH_SHARE * settled_bytes)
         self._say(
             "long run",
@@ -110,12 +114,15 @@ class _Run:
         """Two conversations at the same time, each with a worker of its own, get the answers they get alone."""
         import psutil
 
-        needed, free = memory_of(client.pid), psutil.virtual_memory().available
-        if free < 1.2 * needed:
-            self.details["at once"] = (
-                f"Not tried: a second conversation needs {human_bytes(needed)}, and {human_bytes(free)} are free."
-            )
-            return
+        rooms = {
+            "": (memory_of(client.pid), psutil.virtual_memory().available),
+            " on the GPU": (held_bytes(self._gpus, client.pid), free_bytes()),
+        }
+        for where, (needed, free) in rooms.items():
+            if free is not None and free < 1.2 * needed:
+                told = f"a second conversation needs {human_bytes(needed)}, and {human_bytes(free)} are free{where}."
+                self.details["at once"] = f"Not tried: {told}"
+                return
         other = await self._open()
         try:
             pairs = [(0, 1), (2, 3)]
@@ -138,12 +145,15 @@ class _Run:
             client = await self._open()
             try:
                 wrong += not _same(await self._ask(client, QUESTIONS[0], "starting again"), first[0])
-                sizes.append(memory_of(client.pid))
+                sizes.append(self._memory(client))
             finally:
                 await client.close()
         grown = sizes[-1] > sizes[0] * (1 + 2 * GROWTH_SHARE)
         said = f"Ended and started again {RESTARTS} times: {RESTARTS - wrong} right answers"
         self._say("starting again", not wrong and not grown, said + (", with more memory each time." if grown else "."))
+
+    def _memory(self, client: "Client") -> int:
+        return memory_of(client.pid) + held_bytes(self._gpus, client.pid)
 
     async def _open(self) -> "Client":
         client = await self._open_client()
@@ -182,11 +192,13 @@ async def stress(
 
     A worker that dies is a check that failed; an artifact that cannot be loaded raises its EdgewiseError.
     """
-    run, started = _Run(open_client, path, options or LoadOptions(context_length=1024), budget_s, on_round), time.time()
-    try:
-        await run.run()
-    except WorkerError as error:
-        run.passed["no crash"], run.details["no crash"] = False, f"{error.what} {error.why}".strip()
+    started, options = time.time(), options or LoadOptions(context_length=1024)
+    with nvml_gpus() as gpus:
+        run = _Run(open_client, path, options, budget_s, on_round, gpus)
+        try:
+            await run.run()
+        except WorkerError as error:
+            run.passed["no crash"], run.details["no crash"] = False, f"{error.what} {error.why}".strip()
     return Stress(run.passed, run.details, run.answers, time.time() - started, run.growth_bytes)
 
 

@@ -25,6 +25,8 @@ def benchmark_lines(found: Benchmark) -> Iterator[str]:
         )
     peak, steady = human_bytes(found.peak_bytes), human_bytes(found.steady_bytes)
     yield f"Memory {peak} at its peak, {steady} after its answers, with {found.context_length} tokens of context"
+    if found.gpu_bytes:
+        yield f"Of both {human_bytes(found.gpu_bytes)} on the GPU, {found.gpu_basis}"
     yield f"Loaded in {seconds(found.load_s)}; {human_bytes(found.size_bytes)} on disk"
     if found.latency is not None:
         times = (found.latency.p50_s, found.latency.p95_s, found.latency.p99_s)

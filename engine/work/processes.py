@@ -9,10 +9,14 @@ import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import __version__
 from engine.errors import ResourceError
 from engine.paths import data_dir, room
+
+if TYPE_CHECKING:
+    import psutil
 
 
 def engine_path() -> Path:
@@ -140,6 +144,16 @@ def largest_child() -> int:
 
         return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return 0
+
+
+def family(pid: int) -> "list[psutil.Process]":
+    """A process and all that descends from it; empty when it is gone."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []
 
 
 def group_memory(pid: int) -> int | None:

@@ -58,6 +58,9 @@ class LlamaModel(Scored):
                 n_threads=threads,
                 n_threads_batch=threads,
                 n_gpu_layers=layers,
+                # Without layers a GPU would still be given the prompts, and take memory for that.
+                split_mode=llama_cpp.LLAMA_SPLIT_MODE_LAYER if offload else llama_cpp.LLAMA_SPLIT_MODE_NONE,
+                main_gpu=0 if offload else -1,
                 verbose=False,
             )
         except (ValueError, RuntimeError) as error:

@@ -43,6 +43,7 @@ def environment(certificate: Certificate) -> Markup:
             ("Device", device),
             ("Threads", str(benchmark.threads)),
             ("Context", f"{benchmark.context_length:,} tokens"),
+            ("Memory on the GPU", benchmark.gpu_basis),
             ("Energy", benchmark.energy_basis),
         ]
     return facts(rows)
@@ -70,10 +71,11 @@ def files(certificate: Certificate) -> Markup:
 def _conditions(measurement: Measurement) -> dict[str, object]:
     assert measurement.benchmark is not None
     found: Conditions = measurement.benchmark.conditions
-    cores, swapped = found.cores_of_others, found.swapped_bytes
+    cores, share, swapped = found.cores_of_others, found.gpu_share_of_others, found.swapped_bytes
+    on_gpu = "" if share is None else f", {share:.0%} of the GPU"
     return {
         "Usable as evidence": "yes" if found.sound else join(("no: ", " ".join(found.problems))),
-        "Busy with other things": "unknown" if cores is None else f"{cores:.2f} cores",
+        "Busy with other things": ("unknown" if cores is None else f"{cores:.2f} cores") + on_gpu,
         "Slowed by heat or quota": _yes(found.throttled),
         "On battery": _yes(found.on_battery),
         "Swapped meanwhile": "unknown" if swapped is None else human_bytes(swapped),

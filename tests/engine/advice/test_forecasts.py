@@ -56,6 +56,15 @@ class TestMemory:
         sixth = [memory("Q6_K", 2048, LLAMA_8B, processor(name)).weights_bytes for name in ("avx", "avx2")]
         assert sixth[0] == sixth[1]
 
+    def test_a_gpu_computes_with_weights_as_they_are_stored(self):
+        def held(precision: str, size: int | None) -> float:
+            cards = (gpu("nvidia", "cuda", memory=size),) if size else ()
+            return memory(precision, 2048, LLAMA_8B, machine(accelerators=cards)).weights_bytes
+
+        copied = held("Q4_K_M", None)
+        assert held("Q4_K_M", 24 * GIB) < 0.7 * copied
+        assert held("Q4_K_M", 2 * GIB) == copied, "where it does not fit, the processor computes"
+
     def test_pages_beside_a_copy_are_not_needed(self):
         plain = memory("Q4_0", 2048, LLAMA_8B, processor("avx"))
         copied = memory("Q4_0", 2048, LLAMA_8B, processor("avx", "avx2"))
@@ -135,6 +144,21 @@ class TestSpeed:
         assert "1008 GB/s" in fast.basis
         assert "stated by its maker" in fast.basis
         assert 80 < fast.value < 180
+
+    @pytest.mark.parametrize(
+        ("name", "gigabytes"),
+        [
+            ("NVIDIA H100 80GB HBM3", 3352),
+            ("NVIDIA H100 PCIe", 2039),
+            ("NVIDIA H200", 4800),
+            ("NVIDIA A100-SXM4-40GB", 1555),
+            ("NVIDIA A100 80GB PCIe", 1935),
+        ],
+    )
+    def test_cards_of_one_name_differ_by_their_memory(self, name: str, gigabytes: int):
+        hardware = machine(accelerators=(gpu("nvidia", "cuda", memory=40 * GIB, name=name),))
+        rows = forecast(CATALOGUE, "llamacpp", hardware, LLAMA_8B, 4096)
+        assert f", {gigabytes} GB/s" in rows[0].decode_tokens_per_s.basis
 
     def test_a_nameless_gpu_has_no_speed(self):
         hardware = machine(accelerators=(gpu("nvidia", "cuda", memory=24 * GIB),), bandwidth=10e9)

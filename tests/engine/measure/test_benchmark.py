@@ -17,6 +17,8 @@ MACHINE = "a machine"
 class Paced:
     """A worker that would answer at given speeds, but says so at once. Tokens are counted as words."""
 
+    device = "CPU"
+
     def __init__(
         self, prefill: float = 1000.0, decode: float = 50.0, jitter: float = 0.0, context: int = 4096, words: int = 2
     ) -> None:
@@ -31,7 +33,9 @@ class Paced:
         if method == "load":
             self.loads += 1
             asked = params["options"]["context_length"]
-            return msgspec.to_builtins(Loaded("auto", "CPU", min(asked, self.context), 1, 0.5, 1 << 20, {"fake": "1"}))
+            return msgspec.to_builtins(
+                Loaded("auto", self.device, min(asked, self.context), 1, 0.5, 1 << 20, {"fake": "1"})
+            )
         text = params["messages"][0]["content"]
         tokens = self.words * len(text.split())
         if method == "count_tokens":

@@ -17,6 +17,8 @@ def test_only_what_was_undisturbed_and_here_is_learned_from_the_newest_first() -
     published("old", here)
     published("new", msgspec.structs.replace(here, measured_at=here.measured_at + 9))
     published("busy", msgspec.structs.replace(here, conditions=samples.BUSY))
+    published("forced", msgspec.structs.replace(here, device_requested="cpu"))
+    published("unknown", msgspec.structs.replace(here, gpu_bytes=None))
     published("elsewhere", msgspec.structs.replace(here, machine="another"))
     samples.published("never measured")
     found = observations_here(here.machine)
