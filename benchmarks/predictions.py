@@ -49,7 +49,7 @@ NEW_TOKENS = 32
 
 
 class Run(Struct, frozen=True):
-    """One load and one answer: bytes resident at the peak, after the load and at its peak; tokens used."""
+    """One load and two answers: bytes resident at the peak, after the load and at its peak; tokens used."""
 
     context_length: int
     prompt_tokens: int
@@ -117,7 +117,7 @@ def convert(name: str, card: ModelCard, framework: str, precision: str) -> tuple
 
 
 async def run(framework: str, path: Path, context_length: int, prompt_tokens: int, folder: Path) -> Run:
-    """Load in a fresh worker and answer once."""
+    """Load in a fresh worker and answer twice; the second answer's speed counts."""
     client = await WorkerClient.start(f"{framework}-run", folder / "log", frameworks.working_module(framework))
     try:
         await client.request("load", {"path": str(path), "options": {"context_length": context_length}})
@@ -127,9 +127,9 @@ async def run(framework: str, path: Path, context_length: int, prompt_tokens: in
         room = prompt_tokens - int((await client.request("count_tokens", {"messages": empty}))["tokens"])
         question = " ".join(words[: max(1, room)])
         options = {"max_tokens": 4 if framework == "mlx" else NEW_TOKENS, "temperature": 0.0}
-        done = await client.request(
-            "generate", {"messages": [{"role": "user", "content": question}], "options": options}
-        )
+        asked = {"messages": [{"role": "user", "content": question}], "options": options}
+        await client.request("generate", asked)  # the first answer of some frameworks is slower
+        done = await client.request("generate", asked)
         _, peak, mapped = resident(client.pid)
     finally:
         await client.close()

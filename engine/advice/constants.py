@@ -56,5 +56,6 @@ class DecodeModel(Struct, frozen=True, forbid_unknown_fields=True):
     layer_s: float
     vocabulary_entry_s: float
     basis: str
+    error: float
     splits: bool = False
     """Whether the processor computes the layers that do not fit on a GPU."""

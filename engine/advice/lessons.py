@@ -53,7 +53,8 @@ def correct_speed(catalogue: Catalogue, framework: str, precision: str, size_byt
             value = lesson.decode_tokens_per_s * lesson.size_bytes / size_bytes
             return Estimate(round(value, 1), f"from the speed of {lesson.artifact}, measured here, by size; rough")
         if speed.value is not None and lesson.speed is not None:
-            return Estimate(round(speed.value * lesson.speed, 1), f"{speed.basis}; {_told(lesson, lesson.speed)}")
+            corrected = Estimate(round(speed.value * lesson.speed, 1), f"{speed.basis}; {_told(lesson, lesson.speed)}")
+            return corrected.within(catalogue.decode[framework].error)
     return speed
 
 

@@ -65,7 +65,7 @@ def forecast_decode(
         basis += f", and {rate / 1e9:.0f} billion 8-bit operations a second of the processor"
     if active < 1:
         basis += f"; of the experts' weights {active:.0%} are read for a token"
-    return Estimate(round(1 / seconds, 1), f"{basis}; {model.basis}")
+    return Estimate(round(1 / seconds, 1), f"{basis}; {model.basis}").within(model.error)
 
 
 def _active_share(card: ModelCard) -> float | None:
