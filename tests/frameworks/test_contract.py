@@ -362,9 +362,8 @@ def test_a_result_on_the_hub_is_fetched_and_chatted_with(
     assert answers[0] == answers[1] != "\n"
 
 
-def interrupted(framework: str, name: str) -> str:
-    """The id of a job that has just begun its longest step."""
-    job_id = conversion(framework, CASES[framework].precisions[1], name)
+def wait_for_the_longest_step(framework: str, job_id: str) -> None:
+    """Until the job has just begun it."""
     follower = jobs.Follower(job_id)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -372,23 +371,20 @@ def interrupted(framework: str, name: str) -> str:
         assert view.status in ("queued", "running"), f"{view.status} before it could be interrupted"
         step = view.running_step
         if step is not None and step.id == CASES[framework].longest_step and view.stage:
-            return job_id
+            return
         time.sleep(0.01)
     pytest.fail("the longest step did not begin")
 
 
-def test_cancel_midway(framework: str, packaged: Path, data: Path) -> None:
-    job_id = interrupted(framework, f"cancelled-{framework}")
+def test_cancelled_and_killed_midway_and_resumed(framework: str, packaged: Path, data: Path) -> None:
+    job_id = conversion(framework, CASES[framework].precisions[1], f"stopped-{framework}")
+    wait_for_the_longest_step(framework, job_id)
     started = time.monotonic()
     assert jobs.cancel(job_id).status == "cancelled"
     assert time.monotonic() - started < 1.0
-    assert not [one for one in library.list_artifacts() if one.manifest.name == f"cancelled-{framework}"]
+    assert not [one for one in library.list_artifacts() if one.manifest.name == f"stopped-{framework}"]
     jobs.resume(job_id)
-    assert wait(job_id).result["artifact"]
-
-
-def test_kill_midway_and_resume(framework: str, packaged: Path, data: Path) -> None:
-    job_id = interrupted(framework, f"killed-{framework}")
+    wait_for_the_longest_step(framework, job_id)
     pid = jobs.read_job(job_id).pid
     assert pid is not None
     children = psutil.Process(pid).children(recursive=True)
@@ -396,7 +392,7 @@ def test_kill_midway_and_resume(framework: str, packaged: Path, data: Path) -> N
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive
     wait(job_id, ("interrupted",))
-    assert not [one for one in library.list_artifacts() if one.manifest.name == f"killed-{framework}"]
+    assert not [one for one in library.list_artifacts() if one.manifest.name == f"stopped-{framework}"]
     jobs.resume(job_id)
     artifact = library.find_artifact(str(wait(job_id).result["artifact"]))
     assert library.verify(artifact) == []
