@@ -24,19 +24,25 @@ def read_nvidia(tree: Tree) -> tuple[Accelerator, ...]:
 
 def read_nvml() -> tuple[Accelerator, ...]:
     """What NVML tells; empty where the library or the driver is missing."""
-    import pynvml
+    with nvml_gpus() as gpus:
+        if not gpus:
+            return ()
+        import pynvml
 
-    with nvml_gpus() as gpus, suppress(pynvml.NVMLError, UnicodeDecodeError):
-        version = _text(pynvml.nvmlSystemGetDriverVersion()) if gpus else None
-        return tuple(_from_nvml(handle, version) for handle in gpus)
+        with suppress(pynvml.NVMLError, UnicodeDecodeError):
+            version = _text(pynvml.nvmlSystemGetDriverVersion())
+            return tuple(_from_nvml(handle, version) for handle in gpus)
     return ()
 
 
 @contextmanager
 def nvml_gpus() -> Iterator[list[Any]]:
     """NVML's handles of the GPUs, good until the end; none where the library or the driver is missing."""
-    import pynvml
-
+    try:
+        import pynvml
+    except ImportError:  # as in the frameworks' own environments
+        yield []
+        return
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:

@@ -102,6 +102,7 @@ def test_nvml_tells_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert library.open == 0
 
 
-def test_without_nvml_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(broken=True))
+@pytest.mark.parametrize("library", [FakeNvml(broken=True), None], ids=["no driver", "no library"])
+def test_without_nvml_there_is_nothing(library: FakeNvml | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", library)
     assert read_nvml() == ()
