@@ -26,8 +26,18 @@ def measurement_of(manifest: Manifest, found: Mapping[str, Any]) -> Measurement:
 
 
 def keep(artifact: Artifact, measurement: Measurement) -> Artifact:
-    """Write what was measured into the manifest, in place of what was measured before."""
+    """Write what was measured into the manifest, in place of what was measured before.
+
+    A disturbed benchmark does not take the place of an undisturbed one of the same machine.
+    """
+    before = measurement_of(artifact.manifest, artifact.manifest.measurements).benchmark
     for name in _KINDS:
         if (value := getattr(measurement, name)) is not None:
+            if isinstance(value, Benchmark) and before is not None and _is_better(before, value):
+                continue
             artifact = add_measurement(artifact, name, msgspec.to_builtins(value))
     return artifact
+
+
+def _is_better(before: Benchmark, after: Benchmark) -> bool:
+    return before.machine == after.machine and before.conditions.sound and not after.conditions.sound

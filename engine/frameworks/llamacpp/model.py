@@ -10,10 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.work.processes import default_threads, own_memory, settle_thread_waiting
-
-settle_thread_waiting()  # before llama_cpp, which loads OpenMP
-
 import llama_cpp
 import numpy as np
 
@@ -22,6 +18,7 @@ from engine.frameworks.answering import answer, common_prefix
 from engine.frameworks.llamacpp.log import LogTap
 from engine.frameworks.scoring import Scored, require_fit
 from engine.frameworks.tokens import PLAIN_STOPS, ChatTemplate
+from engine.work.processes import default_threads, own_memory
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
 DEFAULT_CONTEXT = 4096
