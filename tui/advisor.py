@@ -7,6 +7,7 @@ from msgspec import Struct
 from engine import advice, frameworks
 from engine.advice.answers import parse_bytes
 from engine.advice.catalogue import Catalogue
+from engine.advice.devices import find_device
 from engine.advice.learning import Observation
 from engine.advice.records import PrecisionForecast, Recommendation
 from engine.advice.tree import Tree
@@ -81,6 +82,8 @@ class Advisor(Struct, frozen=True):
         question = self.tree.questions.get(key)
         if question is None:
             return False
+        if key == "target" and find_device(self.catalogue.devices, value):
+            return True
         return value in {option.id for option in question.options} or bool(question.amount and parse_bytes(value))
 
 

@@ -52,6 +52,8 @@ def _check(name: str, question: Question, value: str) -> None:
     if value.strip() in options or (question.amount and parse_bytes(value)):
         return
     also = ", or an amount such as 3 GiB" if question.amount else ""
+    if name == "target":
+        also = ", or a device that `edgewise hardware --devices` lists"
     raise UsageError(
         f"“{printable(value, keep='')}” is no answer to “{name}”",
         question.title,

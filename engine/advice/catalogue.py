@@ -6,6 +6,7 @@ from msgspec import Struct, field
 
 from engine.advice.constants import ConversionModel, DecodeModel, Files, MemoryModel
 from engine.advice.datafile import ASSETS, DataFile, reference
+from engine.advice.devices import Device, load_devices
 from engine.advice.records import Lesson
 from engine.advice.tree import FRAMEWORKS
 from engine.hardware.facts import INSTRUCTION_SETS
@@ -140,7 +141,7 @@ class Precision(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Catalogue(Struct, frozen=True):
-    """Everything in frameworks.toml and precisions.toml, checked."""
+    """Everything in frameworks.toml, precisions.toml and devices.toml, checked."""
 
     frameworks: dict[str, FrameworkEntry]
     rows: dict[str, str]
@@ -152,7 +153,7 @@ class Catalogue(Struct, frozen=True):
     memory: dict[str, MemoryModel]
     conversion: dict[str, ConversionModel]
     decode: dict[str, DecodeModel]
-    bandwidth: dict[str, float]
+    devices: dict[str, Device]
     types: dict[str, WeightType]
     precisions: dict[str, Precision]
     choice: dict[str, dict[str, Condition]]
@@ -165,11 +166,10 @@ class Catalogue(Struct, frozen=True):
 
 
 def load_catalogue(folder: Path = ASSETS) -> Catalogue:
-    """Read and check both files. Raises InputError naming file, line and entry."""
+    """Read and check the three files. Raises InputError naming file, line and entry."""
     about, sizes = DataFile(folder / "frameworks.toml"), DataFile(folder / "precisions.toml")
     about.only(
-        "frameworks", "rows", "platforms", "orders", "weights", "rules", "files", "memory", "conversion", "decode",
-        "bandwidth",
+        "frameworks", "rows", "platforms", "orders", "weights", "rules", "files", "memory", "conversion", "decode"
     )  # fmt: skip
     sizes.only("types", "precisions", "choice")
     rules = about.data.get("rules", [])
@@ -186,7 +186,7 @@ def load_catalogue(folder: Path = ASSETS) -> Catalogue:
         memory=about.section("memory", MemoryModel),
         conversion=about.section("conversion", ConversionModel),
         decode=about.section("decode", DecodeModel, optional=True),
-        bandwidth=about.section("bandwidth", float, optional=True),
+        devices=load_devices(folder),
         types=sizes.section("types", WeightType),
         precisions=sizes.section("precisions", Precision),
         choice=sizes.section("choice", dict[str, Condition]),

@@ -104,7 +104,7 @@ def _warnings(
     shortened: bool,
 ) -> tuple[str, ...]:
     warnings = []
-    if room.limit_bytes is None:
+    if room.largest_bytes is None:
         warnings.append(f"Whether it fits could not be checked: {room.basis}.")
     if card.context_length and length > card.context_length:
         warnings.append(f"The model was made for {card.context_length} tokens; {length} will confuse it.")

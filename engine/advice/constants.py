@@ -57,5 +57,7 @@ class DecodeModel(Struct, frozen=True, forbid_unknown_fields=True):
     vocabulary_entry_s: float
     basis: str
     error: float
+    stated: tuple[float, float]
+    """The least and the most that was seen of predictions from a bandwidth that the maker states."""
     splits: bool = False
     """Whether the processor computes the layers that do not fit on a GPU."""

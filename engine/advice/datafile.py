@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -23,18 +24,22 @@ _AT_LINE = re.compile(r" ?\(at line (\d+), column \d+\)")
 
 
 class DataFile:
-    """One TOML file: its data, and the line on which each table and key begins."""
+    """One TOML file: its data, checked against records."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        text = self._read()
-        self.lines = _line_numbers(text)
+        self._text = text = self._read()
         try:
             self.data: dict[str, Any] = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             found = _AT_LINE.search(str(error))
             line = int(found[1]) if found else text.count("\n") + 1
             raise self._error(line, f"not valid TOML: {_AT_LINE.sub('', str(error))}") from None
+
+    @cached_property
+    def lines(self) -> dict[tuple[str, ...], int]:
+        """The line on which each table and key begins; only worked out for a mistake."""
+        return _line_numbers(self._text)
 
     def fail(self, message: str, *place: str) -> NoReturn:
         """Raise an InputError that names the file, the line and the thing at `place`, its keys from the top."""
@@ -98,6 +103,7 @@ _SINGULAR = {
     "precisions": "precision",
     "rules": "rule",
     "gates": "gate",
+    "devices": "device",
 }
 
 

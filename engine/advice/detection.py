@@ -41,7 +41,7 @@ def detect_platform(hardware: Hardware) -> Answer | None:
         return _answer("nvidia", f"{_name(gpu)} with CUDA", gpu.name)
     if architecture in ("armv7l", "armv6l", "armv8l"):
         return _answer("embedded_arm", f"architecture {architecture}", hardware.cpu.architecture)
-    if vendor == "intel":
+    if vendor == "intel" or (vendor is None and _accelerator(hardware, "intel")):
         return _detect_intel(hardware)
     if gpu := _accelerator(hardware, "amd", kind="gpu"):
         return _answer("amd", _name(gpu), gpu.name)

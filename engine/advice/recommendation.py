@@ -8,15 +8,18 @@ from engine.advice.answers import parse_bytes, settle_answers
 from engine.advice.catalogue import Catalogue
 from engine.advice.choosing import choose_precision
 from engine.advice.detection import detect_answers
+from engine.advice.devices import find_device, memory_of
 from engine.advice.learning import Observation, learn, rank_measured
 from engine.advice.lessons import teach
 from engine.advice.ranking import rank
 from engine.advice.records import Answer, PathStep, Ranked, Recommendation
+from engine.advice.room import TOTAL_SHARE
 from engine.advice.target import Target, describe_target
 from engine.advice.tree import Leaf, Tree
 from engine.errors import UsageError
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
+from engine.text import human_bytes
 
 
 def recommend(
@@ -32,12 +35,17 @@ def recommend(
 ) -> Recommendation:
     """What to run on this hardware, and how, for the user's `answers` (by question; the rest is detected or default).
 
+    The answer to `target` may name a device of devices.toml, too, which then takes the place of this hardware.
     `framework` is the one that the user goes on with, whatever is recommended. `refusals` are the frameworks that
     cannot take the model, with the reasons; `observations` what was measured on this hardware. Raises UsageError for
     a wrong answer.
     """
     if context_length is not None and context_length < 1:
         raise UsageError(f"A context of {context_length} tokens is not possible", remedy="Give a number above zero.")
+    if (device := find_device(catalogue.devices, answers.get("target", ""))) is not None:
+        there = {name: answer for name, answer in answers.items() if name != "target"}
+        found = recommend(tree, catalogue, device, there, card, context_length, framework, refusals)
+        return _placed(found, device, answers["target"])
     settled = settle_answers(tree, hardware, answers)
     path, leaf_name = walk(tree, settled)
     leaf = tree.leaves[leaf_name]
@@ -81,6 +89,31 @@ def recommend(
         fits=choice.precision is not None,
         smaller_routes=choice.routes,
         warnings=(*recommendation.warnings, *choice.warnings),
+    )
+
+
+def _placed(found: Recommendation, device: Hardware, name: str) -> Recommendation:
+    """What was found for a device, with the device as the answer to where the model will run."""
+    memory, bandwidth = memory_of(device)
+    usable = human_bytes(TOTAL_SHARE * (memory.value or 0))
+    basis = (
+        f"{human_bytes(memory.value)} of memory, of which {TOTAL_SHARE:.0%} counts as usable ({usable});"
+        f" {(bandwidth.value or 0) / 1e9:g} GB/s, {bandwidth.source}"
+    )
+    answer = Answer(name, "user", basis)
+    path = (
+        structs.replace(step, answer=answer, answer_title=device.name) if step.question == "target" else step
+        for step in found.path
+    )
+    warning = (
+        f"{device.name} is known here from its maker's figures alone. What is free there and how fast it reads is in a"
+        " profile that `edgewise hardware --measure --save FILE` writes there."
+    )
+    return structs.replace(
+        found,
+        path=tuple(path),
+        answers={**found.answers, "target": answer},
+        warnings=(warning, *found.warnings),
     )
 
 

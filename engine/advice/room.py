@@ -18,10 +18,10 @@ class Room(Struct, frozen=True):
     gpu_limit_bytes: int | None = None
 
     def fits(self, memory_bytes: float) -> bool:
-        """Whether so much memory fits, in main memory or on the GPU. An unknown limit holds nothing back."""
-        if self.fits_gpu(memory_bytes):
+        """Whether so much memory fits, in main memory or on the GPU. Where neither limit is known, it does."""
+        if self.fits_gpu(memory_bytes) or self.largest_bytes is None:
             return True
-        return self.limit_bytes is None or memory_bytes <= self.limit_bytes
+        return self.limit_bytes is not None and memory_bytes <= self.limit_bytes
 
     def fits_gpu(self, memory_bytes: float) -> bool:
         """Whether so much memory fits on the GPU."""
@@ -29,9 +29,8 @@ class Room(Struct, frozen=True):
 
     @property
     def largest_bytes(self) -> int | None:
-        """The largest of the limits; None if unknown."""
-        known = [limit for limit in (self.limit_bytes, self.gpu_limit_bytes) if limit is not None]
-        return max(known, default=None) if self.limit_bytes is not None else None
+        """The largest of the limits that are known; None if none is."""
+        return max((limit for limit in (self.limit_bytes, self.gpu_limit_bytes) if limit is not None), default=None)
 
 
 def measure_room(catalogue: Catalogue, framework: str, hardware: Hardware, budget_bytes: int | None) -> Room:
@@ -45,6 +44,8 @@ def measure_room(catalogue: Catalogue, framework: str, hardware: Hardware, budge
     elif memory.total_bytes.value is not None:
         limit, basis = int(TOTAL_SHARE * memory.total_bytes.value), f"{TOTAL_SHARE:.0%} of the memory installed"
     gpu, gpu_limit = _gpu_room(catalogue, framework, hardware)
+    if limit is None and gpu is not None:
+        basis = "memory of the GPU; the machine's is unknown"
     if budget_bytes is not None:
         if limit is None or budget_bytes < limit:
             limit, basis = budget_bytes, "your memory budget"

@@ -1,7 +1,10 @@
 """How fast a model answers: every weight that takes part in a token is read once for it, and multiplied."""
 
+from msgspec.structs import replace
+
 from engine.advice.catalogue import Catalogue
 from engine.advice.constants import DecodeModel
+from engine.advice.devices import stated_bandwidth
 from engine.advice.records import Estimate
 from engine.advice.room import Room
 from engine.advice.sizes import SizeForecast
@@ -49,13 +52,14 @@ def forecast_decode(
         multiplications += taking_part * 2 * part.parameters / kind.compute if kind.compute else 0.0
     seconds = card.layers * model.layer_s + (card.vocabulary or 0) * model.vocabulary_entry_s
     rate = hardware.throughput.int8_ops_per_s.value if hardware.throughput else None
-    sources = []
+    sources, stated = [], False
     for gpu, count in ((room.gpu, layers), (None, card.layers - layers)):
         if not count:
             continue
-        bandwidth, source = _bandwidth(catalogue, hardware, gpu)
+        bandwidth, measured, source = _bandwidth(catalogue, hardware, gpu)
         if bandwidth is None:
             return Estimate(None, source)
+        stated = stated or not measured
         seconds += effort * count / card.layers / bandwidth
         if gpu is None and rate:
             seconds += multiplications * count / card.layers / rate
@@ -65,7 +69,10 @@ def forecast_decode(
         basis += f", and {rate / 1e9:.0f} billion 8-bit operations a second of the processor"
     if active < 1:
         basis += f"; of the experts' weights {active:.0%} are read for a token"
-    return Estimate(round(1 / seconds, 1), f"{basis}; {model.basis}").within(model.error)
+    speed = Estimate(round(1 / seconds, 1), f"{basis}; {model.basis}")
+    if not stated:
+        return speed.within(model.error)
+    return replace(speed, low=model.stated[0] / seconds, high=model.stated[1] / seconds)
 
 
 def _active_share(card: ModelCard) -> float | None:
@@ -90,25 +97,22 @@ def _layers_on_gpu(model: DecodeModel, room: Room, layers: int, needed_bytes: fl
     return int(layers * room.gpu_limit_bytes / needed_bytes)
 
 
-def _bandwidth(catalogue: Catalogue, hardware: Hardware, gpu: Accelerator | None) -> tuple[float | None, str]:
-    """Memory bandwidth in bytes per second, and where it is known from."""
+def _bandwidth(catalogue: Catalogue, hardware: Hardware, gpu: Accelerator | None) -> tuple[float | None, bool, str]:
+    """Memory bandwidth in bytes per second, whether it was measured, and where it is known from."""
     if gpu is not None and not gpu.integrated.value:
-        stated = _stated_bandwidth(catalogue, gpu.name.value)
-        name = printable(gpu.name.value or "the GPU", keep="")
-        if stated is None:
-            return None, f"unknown: the memory bandwidth of {name} is not known here"
-        return stated, f"memory bandwidth of {name} as stated by its maker, {stated / 1e9:.0f} GB/s"
-    throughput = hardware.throughput
-    if throughput is not None and throughput.memory_bytes_per_s.value:
-        measured = throughput.memory_bytes_per_s.value
-        return measured, f"memory bandwidth measured here, {measured / 1e9:.1f} GB/s"
-    for machine in (hardware.board.value, hardware.cpu.model.value):
-        stated = _stated_bandwidth(catalogue, machine)
-        if stated is not None:
-            return stated, f"memory bandwidth stated for {printable(machine or '', keep='')}, {stated / 1e9:.0f} GB/s"
-    return None, "unknown: memory bandwidth was not measured"
-
-
-def _stated_bandwidth(catalogue: Catalogue, name: str | None) -> float | None:
-    found = [key for key in catalogue.bandwidth if name and key.lower() in name.lower()]
-    return catalogue.bandwidth[max(found, key=len)] * 1e9 if found else None
+        named = [gpu.name.value]
+        known = [(gpu.name.value, gpu.bandwidth_bytes_per_s)]
+        missing = f"the memory bandwidth of {printable(gpu.name.value or 'the GPU', keep='')} is not known here"
+    else:
+        throughput = hardware.throughput
+        if throughput is not None and (measured := throughput.memory_bytes_per_s.value):
+            return measured, True, f"memory bandwidth measured here, {measured / 1e9:.1f} GB/s"
+        named = [hardware.board.value, hardware.cpu.model.value]
+        known = [(hardware.name, hardware.memory.bandwidth_bytes_per_s)]
+        missing = "memory bandwidth was not measured"
+    known += [(name, stated_bandwidth(catalogue.devices, name)) for name in named]
+    for name, fact in known:
+        if fact.value:
+            what = printable(name or "", keep="")
+            return fact.value, False, f"memory bandwidth of {what} is {fact.value / 1e9:g} GB/s, {fact.source}"
+    return None, False, f"unknown: {missing}"

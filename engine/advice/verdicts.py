@@ -7,6 +7,7 @@ from msgspec import Struct
 from engine.advice.answers import parse_bytes
 from engine.advice.catalogue import Catalogue
 from engine.advice.choosing import DEFAULT_CONTEXT, choose_precision
+from engine.advice.devices import find_device
 from engine.advice.learning import Observation
 from engine.advice.lessons import correct_memory, correct_speed, teach
 from engine.advice.memory import forecast_memory
@@ -55,6 +56,9 @@ def judge(
 
     Raises UsageError for a wrong answer.
     """
+    if (device := find_device(catalogue.devices, answers.get("target", ""))) is not None:
+        there = {name: answer for name, answer in answers.items() if name != "target"}
+        return judge(tree, catalogue, device, there)
     recommendation = recommend(tree, catalogue, hardware, answers, None)
     framework, settled = recommendation.chosen, recommendation.answers
     elsewhere = "target" in settled and settled["target"].value == "another"

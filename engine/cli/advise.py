@@ -2,12 +2,12 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from engine.advice.records import Answer, Plan, PrecisionForecast, Ranked, Recommendation
 from engine.cli.choice import advise
 from engine.cli.plan import basis_text, estimate_text, plan_lines
 from engine.cli.table import table
+from engine.cli.target import is_profile, machine_of
 from engine.cli.terminal import Output, emit, out
 from engine.errors import EdgewiseError, UsageError
 from engine.hardware.facts import Hardware
@@ -18,18 +18,20 @@ ORIGINS = {"detected": "detected", "user": "your answer", "default": "assumed"}
 
 
 def run(options: Namespace) -> int:
-    """Advise for this machine or a saved profile, with or without a model."""
-    from engine.hardware import load_profile, probe
+    """Advise for this machine, a saved profile or a well-known device, with or without a model."""
+    from engine.hardware import probe
 
     answers = parse_answers(options.answer)
     here = probe()
-    target = load_profile(Path(options.target)) if options.target else here
+    target = machine_of(options.target) if options.target else here
+    if options.target and not is_profile(options.target):
+        answers = {"target": options.target, **answers}
     card = None
     if options.model:
         from engine.models import find_model
 
         card = find_model(options.model)
-    recommendation = advise(target, card, answers, options.context)
+    recommendation = advise(target, card, answers, options.context, elsewhere=bool(options.target))
     plan, obstacle = _plan(recommendation, card, here)
     if options.json:
         emit({"target": target.name, "recommendation": recommendation, "plan": plan, "obstacle": obstacle})
@@ -97,8 +99,9 @@ def _path(screen: Output, recommendation: Recommendation) -> None:
 
 
 def _origin(answer: Answer) -> str:
-    """Who gave an answer, and from what it was detected."""
-    return f"{ORIGINS[answer.origin]}: {answer.basis}" if answer.origin == "detected" else ORIGINS[answer.origin]
+    """Who gave an answer, and from what."""
+    plain = answer.basis in ("", "your answer", "nobody answered")
+    return ORIGINS[answer.origin] if plain else f"{ORIGINS[answer.origin]}: {answer.basis}"
 
 
 def _ranking(screen: Output, recommendation: Recommendation) -> None:

@@ -62,6 +62,7 @@ def _add(
     return command
 
 
+_MACHINE = "a saved profile, or a device that `hardware --devices` lists"
 _MODEL = "a path, a name that `models list` shows, or organisation/name on the hub"
 
 
@@ -99,12 +100,13 @@ def _hardware(command: argparse.ArgumentParser) -> None:
     command.add_argument("--measure", action="store_true", help="measure memory bandwidth and throughput (2 s)")
     command.add_argument("--sysroot", metavar="DIR", help="read the Linux files from a copied tree")
     command.add_argument("--save", metavar="FILE", help="write a profile that `advise --target` reads")
+    command.add_argument("--devices", action="store_true", help="list the devices that `--target` knows by name")
     _json(command)
 
 
 def _advise(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", nargs="?", help=_MODEL)
-    command.add_argument("--target", metavar="FILE", help="advise for the machine of this saved profile")
+    command.add_argument("--target", metavar="MACHINE", help=f"advise for another machine: {_MACHINE}")
     command.add_argument(
         "--answer", metavar="KEY=VALUE", action="append", default=[], help="answer a question (repeatable)"
     )
@@ -245,11 +247,13 @@ def _chat(command: argparse.ArgumentParser) -> None:
 
 
 def _bundle(command: argparse.ArgumentParser) -> None:
-    command.usage = "edgewise bundle ARTIFACT... [--target FILE] [--output FILE]\n       edgewise bundle install FILE"
+    command.usage = (
+        "edgewise bundle ARTIFACT... [--target MACHINE] [--output FILE]\n       edgewise bundle install FILE"
+    )
     command.add_argument(
         "what", metavar="ARTIFACT", nargs="+", help="an artifact or a model; or `install` and a bundle"
     )
-    command.add_argument("--target", metavar="FILE", help="for the machine of this saved profile (default: this one)")
+    command.add_argument("--target", metavar="MACHINE", help=f"{_MACHINE} (default: this machine)")
     command.add_argument("--output", metavar="FILE", help="the bundle's name")
     command.add_argument("--python", metavar="VERSION", help="the machine's Python, such as 3.12")
     command.add_argument("--glibc", metavar="VERSION", help="its C library, as `ldd --version` says it")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from engine.advice.records import Plan
 from engine.cli.progress import carry_out, show_plan, watch
+from engine.cli.target import machine_of
 from engine.cli.terminal import emit, err, out
 from engine.errors import UsageError
 from engine.text import human_bytes
@@ -20,10 +21,10 @@ def run(options: Namespace) -> int:
 def _pack(options: Namespace) -> int:
     from engine.bundles.packing import bundle_plan
     from engine.bundles.target import target_of
-    from engine.hardware import load_profile, probe
+    from engine.hardware import probe
 
     here = probe()
-    machine = load_profile(Path(options.target)) if options.target else here
+    machine = machine_of(options.target) if options.target else here
     target = target_of(machine, options.python, options.glibc)
     err().line("Asking the package index …", "dim")
     plan = bundle_plan(

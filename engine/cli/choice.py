@@ -23,9 +23,11 @@ def advise(
     answers: Mapping[str, str] | None = None,
     context_length: int | None = None,
     framework: str | None = None,
+    elsewhere: bool = False,
 ) -> Recommendation:
     """Ask the tree and the catalogue that come with Edgewise; `framework` is the one to go on with, if there is one.
 
+    `elsewhere`: the hardware is another machine's, and nothing that was measured here counts, were it of the same kind.
     Raises InputError for a model that is made already.
     """
     from engine.advice import load_catalogue, load_tree, recommend
@@ -44,7 +46,7 @@ def advise(
         context_length,
         framework or "",
         refusals(card) if card else None,
-        observations_here(machine_words(hardware)) if card else (),
+        observations_here(machine_words(hardware)) if card and not elsewhere else (),
     )
 
 

@@ -71,6 +71,8 @@ class Memory(Struct, frozen=True):
     swap_free_bytes: Fact[int] = Fact()
     unified: Fact[bool] = Fact()
     """CPU and GPU share this memory (Apple silicon, Jetson, integrated GPUs only)."""
+    bandwidth_bytes_per_s: Fact[float] = Fact()
+    """As the maker states it; what was measured is in Throughput."""
 
 
 class Accelerator(Struct, frozen=True):
@@ -88,6 +90,8 @@ class Accelerator(Struct, frozen=True):
     apis: tuple[str, ...] = ()
     """cuda, vulkan, metal, rocm, level_zero: only those found usable on this machine."""
     compute_capability: Fact[str] = Fact()
+    bandwidth_bytes_per_s: Fact[float] = Fact()
+    """Of its own memory, as the maker states it."""
 
 
 class Disk(Struct, frozen=True):

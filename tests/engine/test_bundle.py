@@ -394,6 +394,24 @@ class TestCommandLine:
         assert main(["bundle", "install", "a.tar", "--python", "3.12"]) == 2
         assert "one bundle" in capsys.readouterr().err
 
+    def test_a_bundle_for_a_device_by_its_name(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        asked = []
+
+        def plan(*arguments: object) -> None:
+            asked.extend(arguments[3:5])
+            raise InputError("enough")
+
+        monkeypatch.setattr("engine.bundles.packing.bundle_plan", plan)
+        assert main(["bundle", "x", "--target", "raspberry-pi-5-8gb"]) == 2
+        assert "--python" in capsys.readouterr().err
+        assert main(["bundle", "x", "--target", "raspberry-pi-5-8gb", "--python", "3.12"]) == 1
+        assert asked[0] == Target("linux", "aarch64", "glibc 2.28", "3.12")
+        assert asked[1].name == "Raspberry Pi 5, 8 GB"
+        assert main(["bundle", "x", "--target", "raspberry-pi-9-8gb"]) == 2
+        assert "raspberry-pi-5-8gb" in capsys.readouterr().err
+
     def test_what_is_no_bundle_is_a_stated_error(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "b.tar").write_bytes(b"\0" * 2048)
         assert main(["bundle", "install", str(tmp_path / "b.tar"), "--json"]) == 1

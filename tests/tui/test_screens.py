@@ -122,6 +122,31 @@ class TestAdvice:
             await press(pilot, "enter", "tab", *"3GiB", "enter")
             assert pilot.app.settings.answers == {"memory_budget": "3GiB"}
 
+    async def test_another_machine_may_be_a_device_from_the_list(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from engine import advice
+        from engine.advice import catalogue, recommendation, tree
+
+        monkeypatch.setattr(advice, "load_tree", tree.load_tree)
+        monkeypatch.setattr(advice, "load_catalogue", catalogue.load_catalogue)
+        monkeypatch.setattr(advice, "recommend", recommendation.recommend)
+        async with EdgewiseApp().run_test(size=(120, 40)) as pilot:
+            await go(pilot, "advice")
+            await press(pilot, "enter", "down", "enter")
+            assert "Which machine?" in shown(pilot.app)
+            assert "One that only the answers describe" in shown(pilot.app)
+            await press(pilot, *["down"] * 4)
+            assert "8.0 GiB, 8 GB/s" in shown(pilot.app)
+            await press(pilot, "enter")
+            assert pilot.app.settings.answers == {"target": "raspberry-pi-4-8gb"}
+            assert "Raspberry Pi 4, 8 GB" in shown(pilot.app)
+            assert "as its maker states it: https://www.raspberrypi.com" in " ".join(shown(pilot.app).split())
+            await press(pilot, "enter")
+            assert "● Another machine" in shown(pilot.app)
+            await press(pilot, "enter", "home", "enter")
+            assert pilot.app.settings.answers == {"target": "another"}
+
     async def test_answers_that_the_tree_no_longer_knows_are_passed_over(self, world: World) -> None:
         app = EdgewiseApp()
         app.settings.answers = {"gone": "yes", "platform": "amiga", "purpose": "enterprise"}

@@ -1,5 +1,6 @@
 """Advice: the tree walked as a tree, each answer with where it comes from, and what another answer would change."""
 
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -8,6 +9,8 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import OptionList, Static
 
+from engine.advice.devices import memory_of, profiles
+from engine.text import human_bytes
 from tui.screens.page import Page
 from tui.widgets.cells import bad, caution, good, heading, lines, muted, plain, strong
 from tui.widgets.table import Column, Row, Table, label, row
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from tui.advisor import Advisor
 
 LEAF = ":leaf"
+ANOTHER = "another"
 TREE_COLUMNS = (Column("Question", grows=True), Column("Answer", grows=True), Column("Known from"))
 RANK_COLUMNS = (Column("Framework"), Column("Score", right=True), Column("Runs there"), Column("Because", grows=True))
 
@@ -30,6 +34,8 @@ class AdviceScreen(Page):
     HELP = """
 Above is the way through the tree: each question, the answer that chose the branch, and at its end the framework.
 The questions below the leaf are not asked on this way, but weigh in the ranking and in the choice of a precision.
+
+The machine may be another one: a device from the list, whose figures are its maker's, or one that you describe.
 
 "detected" was read from this machine; "assumed" is the default. Every answer can be overruled: Enter on a question
 shows what each other answer would lead to, before you choose. x returns to what was detected or assumed.
@@ -69,6 +75,7 @@ What the makers claim is marked as a claim.
         self.query_one("#verdict", Static).update(Content.assemble("Recommended: ", chosen, second))
         self.query_one("#tree", Table).update(self._tree_rows(found))
         self.query_one("#ranks", Table).update([_rank_row(ranked, found) for ranked in found.ranking])
+        self._explain(self.query_one("#tree", Table).key or "")
         self.say()
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
@@ -116,16 +123,33 @@ What the makers claim is marked as a claim.
         question = self.advisor.tree.questions[key]
         answers = self.edgewise.settings.answers
         now = self.recommendation.answers[key].value if self.recommendation else ""
+        shown = ANOTHER if key == "target" and now in profiles(self.advisor.catalogue.devices) else now
         choices = []
         for option in question.options:
             found = self.advisor.recommend({**answers, key: option.id}, self.card)
             title = next((each.title for each in found.ranking if each.framework == found.framework), found.framework)
             leads = f", {found.precision}" if found.precision else ""
-            mark = Content("● " if option.id == now else "  ")
+            mark = Content("● " if option.id == shown else "  ")
             choices.append((option.id, Content.assemble(mark, (f"{option.title:<34}", "bold"), f"→ {title}{leads}")))
         text = lines(strong(question.title), muted(question.why))
         entry = "or an amount of your own: 3 GiB" if question.amount else ""
-        self.app.push_screen(Dialog(text, choices, now, entry=entry), lambda value: self._answer(key, value))
+        chosen = partial(self._choose_device, now) if key == "target" else partial(self._answer, key)
+        self.app.push_screen(Dialog(text, choices, shown, entry=entry), chosen)
+
+    def _choose_device(self, now: str, value: str | None) -> None:
+        """Ask which other machine, where it is another one: a well-known device, or one that the answers describe."""
+        if value != ANOTHER:
+            self._answer("target", value)
+            return
+        from tui.screens.dialog import Dialog
+
+        choices = [(ANOTHER, Content("One that only the answers describe"))]
+        for name, device in profiles(self.advisor.catalogue.devices).items():
+            memory, bandwidth = memory_of(device)
+            figures = f"{human_bytes(memory.value)}, {(bandwidth.value or 0) / 1e9:g} GB/s"
+            choices.append((name, Content.assemble((f"{device.name:<34}", "bold"), muted(figures))))
+        text = lines(strong("Which machine?"), muted("Memory and bandwidth are as the makers state them."))
+        self.app.push_screen(Dialog(text, choices, now), partial(self._answer, "target"))
 
     def _answer(self, key: str, value: str | None) -> None:
         if value is None:
@@ -183,7 +207,7 @@ def _question_row(key: str, branch: str, title: str, answer: "Answer", answer_ti
 
 def _origin(answer: "Answer") -> str:
     words = {"detected": "detected", "user": "yours", "default": "assumed"}.get(answer.origin, answer.origin)
-    return f"{words}, {answer.basis}" if answer.basis and answer.origin != "user" else words
+    return words if answer.basis in ("", "your answer") else f"{words}, {answer.basis}"
 
 
 def _rank_row(ranked: "Ranked", found: "Recommendation") -> Row:

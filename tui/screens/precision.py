@@ -19,7 +19,7 @@ from tui.widgets.cells import approximate, bad, caution, good, heading, lines, m
 from tui.widgets.table import Column, Row, Table, row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from engine.advice.records import Estimate, Plan, PrecisionForecast, Recommendation
     from engine.frameworks.contract import Option
@@ -255,10 +255,10 @@ def _options_line(text: str) -> Content:
 def basis(forecast: "PrecisionForecast", options: str = "") -> Content:
     """The options of a row, and where each of its numbers comes from."""
 
-    def told(label: str, estimate: "Estimate") -> Content:
+    def told(label: str, estimate: "Estimate", words: "Callable[[float], str]" = human_bytes) -> Content:
         origin = "measured" if estimate.measured else "predicted" if estimate.value is not None else "unknown"
         if estimate.low is not None and estimate.high is not None:
-            origin += f", {human_bytes(estimate.low)} to {human_bytes(estimate.high)}"
+            origin += f", {words(estimate.low)} to {words(estimate.high)}"
         return Content.assemble(
             (f"{label:<10}", "$foreground-muted"), f"{origin}: ", plain(estimate.basis or "no basis given")
         )
@@ -268,7 +268,7 @@ def basis(forecast: "PrecisionForecast", options: str = "") -> Content:
         *([_options_line(options)] if options else []),
         told("Size", forecast.size_bytes),
         told("Memory", forecast.memory_bytes),
-        told("Speed", forecast.decode_tokens_per_s),
+        told("Speed", forecast.decode_tokens_per_s, lambda speed: f"{speed:.3g} tokens/s"),
         told("Quality", forecast.quality),
     ]
     if forecast.fallback_tensors:

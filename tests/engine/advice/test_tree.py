@@ -235,11 +235,31 @@ class TestBrokenFiles:
             ("precisions.toml", 'base = "Q4_K"', 'base = "Q4_Z"', "precision Q4_K_S: unknown type “Q4_Z”"),
             ("precisions.toml", 'layers = "more_bits"', 'layers = "some"', "unknown layers “some”"),
             ("precisions.toml", 'base = "openvino-u4"\n', "", "it needs a base type"),
+            ("devices.toml", "[devices.t4]", "[devices.T4]", "device T4: a name has small letters"),
+            (
+                "devices.toml",
+                'source = "https',
+                'source = "http',
+                "device raspberry-pi-4: the source must be an address",
+            ),
+            ("devices.toml", "memory_gib = [1, 2, 4, 8]", "memory_gib = []", "sizes of memory above zero"),
+            (
+                "devices.toml",
+                "bandwidth_gb_s = 17.1",
+                "bandwidth_gb_s = 0",
+                "device raspberry-pi-5: the bandwidth must",
+            ),
+            ("devices.toml", "bandwidth_gb_s = 17.1", 'bandwidth_gb_s = "fast"', "Expected `float`, got `str`"),
+            ("devices.toml", 'os = "darwin"', 'os = "macos"', "device apple-m1: unknown system “macos”"),
+            ("devices.toml", '["neon"] }', '["mmx"] }', "unknown instruction set “mmx”"),
+            ("devices.toml", 'apis = ["metal"]', 'apis = ["opengl"]', "unknown interface “opengl”"),
+            ("devices.toml", '"Raspberry Pi 5",', '"Raspberry Pi 4",', "is also that of raspberry-pi-4"),
+            ("devices.toml", 'title = "Jetson Nano"', 'titel = "Jetson Nano"', "device jetson-nano"),
             ("precisions.toml", '"Q8_0", "Q6_K", "Q5_K_M"', '"Q9_0"', "unknown precision of llamacpp “Q9_0”"),
         ],
     )
     def test_catalogue_errors_name_file_and_line(self, tmp_path, file, old, new, message):
-        for name in ("frameworks.toml", "precisions.toml"):
+        for name in ("frameworks.toml", "precisions.toml", "devices.toml"):
             text = (ASSETS / name).read_text(encoding="utf-8")
             if name == file:
                 assert old in text

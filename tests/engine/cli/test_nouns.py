@@ -53,6 +53,18 @@ class TestHardware:
         assert "advise --target" in err
         assert run(capsys, "advise", "--target", str(profile), "--json")[0] == 0
 
+    def test_the_devices_are_listed_with_their_figures_and_sources(self, capsys) -> None:
+        status, out, _ = run(capsys, "hardware", "--devices")
+        assert status == 0
+        title, names, source = out[out.index("Raspberry Pi 5:") :].splitlines()[:3]
+        assert title == "Raspberry Pi 5: 1, 2, 4, 8 or 16 GB at 17.1 GB/s (32 bits at 4267 MT/s)"
+        assert "raspberry-pi-5-8gb" in names.split()
+        assert source.startswith("  https://www.raspberrypi.com/")
+        listed = json.loads(run(capsys, "hardware", "--devices", "--json")[1])
+        assert {one["device"] for one in listed} <= set(out.split())
+        assert all(one["memory_bytes"] and one["bandwidth_bytes_per_s"] and one["source"] for one in listed)
+        assert run(capsys, "hardware", "--devices", "--measure")[0] == 2
+
     def test_a_measurement_is_shown(self, capsys, monkeypatch) -> None:
         from engine.hardware.facts import Throughput
 
@@ -74,6 +86,39 @@ class TestAdvise:
         assert status == 0
         assert document["plan"]["steps"]
         assert document["recommendation"]["path"]
+
+    def test_a_device_by_its_name(self, capsys) -> None:
+        status, out, _ = run(capsys, "advise", "smollm2", "--target", "Raspberry-Pi-5-8GB")
+        assert status == 0
+        assert "Where will the model run? Raspberry Pi 5, 8 GB" in out
+        assert "17.1 GB/s, as its maker states it: https://www.raspberrypi.com" in out
+        assert "platform=embedded_arm, detected: board Raspberry Pi 5" in out
+        document = json.loads(run(capsys, "advise", "--target", "h100-sxm", "--json")[1])
+        assert document["target"] == "NVIDIA H100 SXM"
+
+    def test_an_unknown_device_and_a_file_that_is_no_profile(self, capsys, tmp_path) -> None:
+        status, _, err = run(capsys, "advise", "--target", "rasberry-pi-5-8gb")
+        assert status == 2
+        assert "raspberry-pi-5-8gb" in err
+        assert "edgewise hardware --devices" in err
+        broken = tmp_path / "box.json"
+        for path in (broken, tmp_path / "folder" / "rtx-4090"):
+            assert run(capsys, "advise", "--target", str(path))[0] == 1
+        broken.write_text("{")
+        status, _, err = run(capsys, "advise", "--target", str(broken))
+        assert status == 1
+        assert "is not a hardware profile" in err
+
+    def test_nothing_that_was_measured_here_counts_for_another_machine(self, capsys, tmp_path, monkeypatch) -> None:
+        asked = []
+        monkeypatch.setattr("engine.measure.experience.observations_here", lambda machine: asked.append(machine) or ())
+        profile = tmp_path / "twin.json"
+        assert run(capsys, "hardware", "--save", str(profile), "--json")[0] == 0
+        for target in (str(profile), "rtx-4090"):
+            assert run(capsys, "advise", "smollm2", "--target", target, "--json")[0] == 0
+        assert asked == []
+        assert run(capsys, "advise", "smollm2", "--json")[0] == 0
+        assert len(asked) == 1
 
     def test_without_a_model_there_is_no_plan(self, capsys) -> None:
         status, out, _ = run(capsys, "advise", "--json")
