@@ -1,5 +1,6 @@
 """What only llama.cpp has: the way from a Hugging Face folder, its errors, and the choice of a build."""
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from engine.hardware.facts import Accelerator, Cpu, Fact, Hardware
 from engine.models import packaged_card, read_card
 from engine.work import jobs
 from engine.work.journal import JobView
+from engine.work.processes import environment_python, worker_variables
+from tests.frameworks.conftest import require_environments
 
 GCC_12 = Compiler("/usr/bin/g++", "gcc", (12, 2, 0))
 GCC_14 = Compiler("/usr/bin/g++", "gcc", (14, 1, 0))
@@ -77,6 +80,18 @@ def test_hugging_face_folder_becomes_gguf(folder: Path, convert_environment: str
     convert = next(step for step in view.steps if step.id == "convert")
     assert convert.status == "done"
     assert read_card(artifact.model_path).architecture == "llama"
+
+
+def test_a_worker_loads_llama_cpp_before_numpy(data: Path) -> None:
+    require_environments("llamacpp", "run")
+    code = (
+        "import sys, engine.frameworks.llamacpp.work\n"
+        "loaded = list(sys.modules)\n"
+        "print(loaded.index('llama_cpp.llama_cpp') < loaded.index('numpy'))"
+    )
+    command = [environment_python("llamacpp-run"), "-P", "-c", code]
+    done = subprocess.run(command, env=worker_variables(), capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_plan_is_json_both_ways() -> None:

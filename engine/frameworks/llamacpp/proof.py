@@ -89,9 +89,10 @@ def write_tiny_model(path: Path) -> None:
 def prove_build() -> None:
     """Load the tiny model, put 200 tokens through it, and print what the build can do; raises when it computes junk."""
     import engine.frameworks.llamacpp.work  # noqa: F401  libraries in the order in which a worker loads them
-    import llama_cpp
 
     with tempfile.TemporaryDirectory() as folder:
+        import llama_cpp
+
         path = Path(folder) / "tiny.gguf"
         write_tiny_model(path)
         model = llama_cpp.Llama(str(path), n_ctx=CONTEXT, n_gpu_layers=-1, verbose=False)

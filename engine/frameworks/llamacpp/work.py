@@ -1,17 +1,10 @@
 """llama.cpp's working half: the step kinds and `load`, for a worker in one of its environments."""
 
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.work.processes import settle_thread_waiting
-
-settle_thread_waiting()  # before llama_cpp, which loads OpenMP
-with suppress(ImportError):  # not in the environment for conversions
-    # Before numpy: built with CUDA, its library may hold a C++ library of its own, which crashes beside numpy's.
-    import llama_cpp  # noqa: F401
-
+import engine.frameworks.llamacpp.native  # noqa: F401  first
 from engine.frameworks.comparing import compare_quality, score_reference
 from engine.frameworks.contract import StepFunction
 from engine.frameworks.llamacpp.convert import convert, quantize
