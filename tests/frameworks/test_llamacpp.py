@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from engine import frameworks, library
-from engine.frameworks.llamacpp.build import NO_AMX, Compiler, choose_build
+from engine.frameworks.llamacpp.build import NO_AMX, Compiler, choose_build, compile_cost
 from engine.hardware import probe
 from engine.hardware.facts import Accelerator, Cpu, Fact, Hardware
 from engine.models import packaged_card, read_card
@@ -49,6 +49,15 @@ def test_gpu_needs_its_compiler() -> None:
     without = choose_build(machine("avx2", gpus=(gpu,)), GCC_12, "auto", False, False)
     assert "GGML_CUDA" not in without.definitions
     assert any("nvcc" in reason for reason in without.reasons)
+
+
+def test_compiling_for_a_gpu_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Accelerator("gpu", "nvidia", name=Fact("H200", "NVML"))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    without, _ = compile_cost(machine("avx2", gpus=(gpu,)))
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert compile_cost(machine("avx2", gpus=(gpu,)))[0] > 2 * without
+    assert compile_cost(machine("avx2"))[0] == without
 
 
 def finish(job_id: str, timeout_s: float = 300) -> JobView:

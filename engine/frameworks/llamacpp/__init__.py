@@ -22,7 +22,7 @@ from engine.frameworks.describing import (
     prove_step,
 )
 from engine.frameworks.llamacpp import architectures
-from engine.frameworks.llamacpp.build import costs, expected_build, prepare
+from engine.frameworks.llamacpp.build import compile_cost, costs, expected_build, prepare
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 
@@ -78,7 +78,8 @@ class LlamaCpp(Struct, frozen=True):
             return cost
         known = costs()["run"]
         cores = max(1, int(hardware.cpu.usable_cores.value or 1))
-        time_s = Estimate(known["compile_core_seconds"] / cores, f"{known['basis']}, on {cores} cores")
+        compiling_s, basis = compile_cost(hardware)
+        time_s = Estimate(compiling_s / cores, f"{basis}, on {cores} cores")
         disk = Estimate(known["build_disk_bytes"], known["basis"])
         return structs.replace(cost, time_s=time_s, disk_bytes=disk)
 

@@ -197,6 +197,13 @@ def expected_build(build: str, hardware: Hardware) -> dict[str, Any]:
     }
 
 
+def compile_cost(hardware: Hardware) -> tuple[float, str]:
+    """Processor seconds of compiling llama.cpp for this hardware, and how they are known."""
+    cuda = any(gpu.vendor == "nvidia" for gpu in hardware.accelerators) and shutil.which("nvcc") is not None
+    known = costs()["cuda" if cuda else "run"]
+    return float(known["compile_core_seconds"]), str(known["basis"])
+
+
 def _build_wheel(build: str, hardware: Hardware, report: Report) -> Prepared:
     known = costs()
     record = expected_build(build, hardware)
@@ -214,7 +221,8 @@ def _build_wheel(build: str, hardware: Hardware, report: Report) -> Prepared:
         workshop = room("cache") / "build" / key
         source = _unpacked_source(workshop, report)
         jobs = _compiler_jobs(hardware)
-        report.stage("Compiling llama.cpp", unit="steps", expected_s=known["run"]["compile_core_seconds"] / jobs)
+        expected_s = compile_cost(hardware)[0] / jobs
+        report.stage("Compiling llama.cpp", unit="steps", expected_s=expected_s)
         counter = re.compile(r"^\[(\d+)/(\d+)\]\s+(.*)")
         seen = {"total": 0.0}
 
@@ -223,7 +231,7 @@ def _build_wheel(build: str, hardware: Hardware, report: Report) -> Prepared:
                 total = float(match[2])
                 if total != seen["total"]:
                     seen["total"] = total
-                    report.stage("Compiling llama.cpp", total, "steps", known["run"]["compile_core_seconds"] / jobs)
+                    report.stage("Compiling llama.cpp", total, "steps", expected_s)
                 target = re.search(r"-c (\S+)$", match[3])
                 report.progress(float(match[1]), detail=Path(target[1]).name if target else match[3][-60:])
             elif "warning:" not in line and not line.startswith((" ", "In file", "/")):
