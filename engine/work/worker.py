@@ -5,6 +5,7 @@ prints lands on stderr, which the parent writes to the worker's log. It ends, wi
 closes.
 """
 
+import faulthandler
 import importlib
 import os
 import queue
@@ -272,6 +273,7 @@ def _messages(params: Mapping[str, Any]) -> tuple[ChatMessage, ...]:
 
 def main() -> None:
     """Run a worker for the module named on the command line."""
+    faulthandler.enable()  # a crash in native code leaves in the log where it was called from
     # Neither what a library prints nor what a child of its reads may touch the two streams of messages.
     requests, events, nothing = os.dup(0), os.dup(1), os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

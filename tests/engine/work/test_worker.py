@@ -177,6 +177,7 @@ class TestDeath:
         assert "SIGABRT" in caught.value.why
         assert "native code" in caught.value.why
         assert caught.value.log == str(client.log)
+        assert "in abort" in client.log.read_text(), "where it was called from"
         with pytest.raises(WorkerError, match="died"):
             await run_step(client, "count", tmp_path, count=1)
 
