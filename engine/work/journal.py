@@ -142,7 +142,7 @@ class JobView(Struct, frozen=True):
         """Units of the stage done per second; None until something was counted."""
         if self.stage_elapsed_s <= 0 or self.stage_done <= 0:
             return None
-        return self.stage_done / self.stage_elapsed_s
+        return self.stage_done / self.stage_elapsed_s or None  # a number too small to be one
 
     @property
     def bytes_per_s(self) -> float | None:
