@@ -6,7 +6,8 @@ Asked of workers as a chat asks them. The answers are the likeliest ones, so the
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,7 +58,7 @@ class _Run:
         try:
             first = await self._long(client)
             await self._stop(client, first)
-            await self._at_once(client, first)
+            await self._at_once(client)
         finally:
             await client.close()
         await self._restart(first)
@@ -110,8 +111,11 @@ class _Run:
         said += "and the next was right." if _same(after, first[0]) else "and the next was another than before."
         self._say("stopping", elapsed_s <= STOP_S and _same(after, first[0]), said)
 
-    async def _at_once(self, client: "Client", first: list[str]) -> None:
-        """Two conversations at the same time, each with a worker of its own, get the answers they get alone."""
+    async def _at_once(self, client: "Client") -> None:
+        """Two conversations at the same time, each with a worker of its own, get the answers they get alone.
+
+        Alone and together a worker is asked in the same order: what it has cached of a prompt decides how it rounds.
+        """
         import psutil
 
         rooms = {
@@ -125,18 +129,18 @@ class _Run:
                 return
         other = await self._open()
         try:
-            pairs = [(0, 1), (2, 3)]
-            wrong = 0
-            for one, two in pairs:
-                texts = await asyncio.gather(
-                    self._ask(client, QUESTIONS[one], "two conversations at once"),
-                    self._ask(other, QUESTIONS[two], "two conversations at once"),
-                )
-                wrong += sum(not _same(text, first[number]) for text, number in zip(texts, (one, two), strict=True))
+            turns = ((client, (0, 2)), (other, (1, 3)))
+            alone = [(await self._answers(one, (*numbers, *numbers)))[len(numbers) :] for one, numbers in turns]
+            together = await asyncio.gather(*(self._answers(one, numbers) for one, numbers in turns))
         finally:
             await other.close()
-        total = 2 * len(pairs)
+        answers = list(zip(chain(*together), chain(*alone), strict=True))
+        total, wrong = len(answers), sum(not _same(text, known) for text, known in answers)
         self._say("at once", not wrong, f"Of {total} answers to two conversations at once {total - wrong} were right.")
+
+    async def _answers(self, client: "Client", numbers: Sequence[int]) -> list[str]:
+        """Its answers to these questions, one after the other."""
+        return [await self._ask(client, QUESTIONS[number], "two conversations at once") for number in numbers]
 
     async def _restart(self, first: list[str]) -> None:
         """Ended without warning and started again, it answers as before and takes no more memory."""
