@@ -158,7 +158,7 @@ class Catalogue(Struct, frozen=True):
     precisions: dict[str, Precision]
     choice: dict[str, dict[str, Condition]]
     lessons: tuple[Lesson, ...] = ()
-    """What this machine has shown of the predictions, the newest first; from no file, see `learning.teach`."""
+    """What this machine has shown of the predictions, the newest first; from no file, see `lessons.teach`."""
 
     def precisions_of(self, framework: str) -> dict[str, Precision]:
         """The framework's precisions by name, as the file orders them."""

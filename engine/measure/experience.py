@@ -15,7 +15,7 @@ from engine.models.card import ModelCard
 
 def observations_here(machine: str) -> tuple[Observation, ...]:
     """What was measured, undisturbed, on the machine called so (see Benchmark.machine), the newest first."""
-    found = []
+    found, cards = [], dict[tuple[object, object], ModelCard | None]()
     for artifact in list_artifacts():
         about = artifact.manifest
         measured = measurement_of(about, about.measurements)
@@ -26,6 +26,9 @@ def observations_here(machine: str) -> tuple[Observation, ...]:
             continue  # predictions are for the device that is taken by itself, and for all of its memory
         if (speed := benchmark.points[0].decode_tokens_per_s) is None:
             continue
+        source = (about.source.get("origin"), about.source.get("path"))
+        if source not in cards:  # several artifacts of one source read its headers once
+            cards[source] = source_here(about.source)
         observation = Observation(
             about.id,
             about.framework,
@@ -37,7 +40,7 @@ def observations_here(machine: str) -> tuple[Observation, ...]:
             benchmark.context_length,
             quality.kl_divergence.mean if quality else None,
             quality.reference if quality else "",
-            source_here(about.source),
+            cards[source],
             benchmark.points[-1].prompt_tokens + DECODE_TOKENS,
         )
         found.append((benchmark.measured_at, observation))
