@@ -151,7 +151,6 @@ class LoadOptions(Struct, frozen=True):
     context_length: int | None = None
     threads: int | None = None
     device: str = "auto"
-    gpu_layers: int | None = None
 
 
 class Loaded(Struct, frozen=True):

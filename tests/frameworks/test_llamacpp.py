@@ -9,9 +9,11 @@ import pytest
 
 from engine import frameworks, library
 from engine.frameworks.llamacpp.build import NO_AMX, Compiler, choose_build, compile_cost
+from engine.frameworks.llamacpp.offload import MARGIN_BYTES, layers_that_fit, with_fewer_layers
 from engine.hardware import probe
 from engine.hardware.facts import Accelerator, Cpu, Fact, Hardware
 from engine.models import packaged_card, read_card
+from engine.models.card import ModelCard
 from engine.work import jobs
 from engine.work.journal import JobView
 from engine.work.processes import environment_python, worker_variables
@@ -49,6 +51,52 @@ def test_gpu_needs_its_compiler() -> None:
     without = choose_build(machine("avx2", gpus=(gpu,)), GCC_12, "auto", False, False)
     assert "GGML_CUDA" not in without.definitions
     assert any("nvcc" in reason for reason in without.reasons)
+
+
+GIB = 1 << 30
+LLAMA_7B = ModelCard(
+    "7B", "/nowhere", "gguf", "llama", 6_900_000_000, 4 * GIB, 291, (), layers=32, width=4096, heads=32, kv_heads=32,
+    head_width=128, context_length=4096, vocabulary=32_000,
+)  # fmt: skip
+
+
+def test_as_many_layers_go_to_the_gpus_as_fit() -> None:
+    def layers(*free: float, context: int = 4096) -> int:
+        return layers_that_fit(LLAMA_7B, context, 512, [int(one * GIB) for one in free])
+
+    assert layers(24) == layers(4, 4) == -1, "4 GiB of weights and 2 GiB of keys and values"
+    assert layers(3, 3) < layers(6) < 33, "each GPU needs some memory for itself"
+    assert layers(6, context=1024) == -1, "a shorter context takes less"
+    assert 10 < layers(3.5) < layers(5) < 33
+    assert layers(0.1) == 0
+    assert layers() == -1, "ggml does not tell of a GPU with memory of its own"
+    assert layers_that_fit(msgspec.structs.replace(LLAMA_7B, layers=None), 4096, 512, [MARGIN_BYTES]) == -1
+
+
+def test_fewer_layers_are_tried_where_memory_does_not_suffice_after_all() -> None:
+    tried: list[int] = []
+
+    def load(layers: int) -> str:
+        tried.append(layers)
+        if layers > 14:
+            raise ValueError("Failed to load model from file")
+        return f"{layers} layers"
+
+    assert with_fewer_layers(load, 33, 33, lambda: True) == "13 layers"
+    assert tried == [33, 24, 18, 13]
+    tried.clear()
+
+    def fail(layers: int) -> str:
+        tried.append(layers)
+        raise ValueError("Failed to load model from file")
+
+    with pytest.raises(ValueError, match="Failed to load"):
+        with_fewer_layers(fail, -1, 5, lambda: True)
+    assert tried == [-1, 3, 2, 1, 0]
+    tried.clear()
+    with pytest.raises(ValueError, match="Failed to load"):
+        with_fewer_layers(fail, -1, 5, lambda: False)
+    assert tried == [-1], "a broken file is not tried again"
 
 
 def test_compiling_for_a_gpu_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,17 +7,21 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import llama_cpp
 import numpy as np
+from llama_cpp._ggml import libggml
 
 from engine.errors import InputError, ResourceError
 from engine.frameworks.answering import answer, common_prefix
 from engine.frameworks.llamacpp.log import LogTap
+from engine.frameworks.llamacpp.offload import free_bytes, layers_that_fit, with_fewer_layers
 from engine.frameworks.scoring import Scored, require_fit
 from engine.frameworks.tokens import PLAIN_STOPS, ChatTemplate
+from engine.models.card import ModelCard
 from engine.work.processes import default_threads, own_memory
 from engine.work.protocol import ChatMessage, Chunk, Completion, GenerateOptions, Loaded, LoadOptions
 
@@ -29,7 +33,7 @@ SCORE_BATCH = 128
 class LlamaModel(Scored):
     """A loaded GGUF. See engine.frameworks.contract.Model."""
 
-    def __init__(self, path: Path, options: LoadOptions) -> None:
+    def __init__(self, path: Path, card: ModelCard, options: LoadOptions) -> None:
         started = time.monotonic()
         log: list[str] = []
         tap = LogTap(log.append)
@@ -42,26 +46,44 @@ class LlamaModel(Scored):
             )
         if options.device not in ("auto", "cpu", "gpu"):
             raise InputError(f"llama.cpp knows no device {options.device!r}.", "", "Choose auto, cpu or gpu.")
-        layers = (-1 if options.gpu_layers is None else options.gpu_layers) if offload else 0
         threads = options.threads or default_threads()
         context = options.context_length or DEFAULT_CONTEXT
-        self._llm: Any = None
-        try:
-            trained = _trained_context(path)
-            self._llm = llama_cpp.Llama(
+        context = min(context, card.context_length) if card.context_length else context
+
+        def load_layers(layers: int) -> Any:
+            log.clear()
+            return llama_cpp.Llama(
                 str(path),
-                n_ctx=min(context, trained) if trained else context,
+                n_ctx=context,
                 n_batch=BATCH,
                 n_threads=threads,
                 n_threads_batch=threads,
                 n_gpu_layers=layers,
                 # Without layers a GPU would still be given the prompts, and take memory for that.
-                split_mode=llama_cpp.LLAMA_SPLIT_MODE_LAYER if offload else llama_cpp.LLAMA_SPLIT_MODE_NONE,
-                main_gpu=0 if offload else -1,
+                split_mode=llama_cpp.LLAMA_SPLIT_MODE_LAYER if layers else llama_cpp.LLAMA_SPLIT_MODE_NONE,
+                main_gpu=0 if layers else -1,
                 verbose=False,
             )
+
+        self._llm: Any = None
+        lacked_memory = partial(_lacked_memory, log)
+        try:
+            if not offload:
+                self._llm = load_layers(0)
+            elif options.device == "gpu":
+                self._llm = load_layers(-1)
+            else:
+                layers = layers_that_fit(card, context, BATCH, free_bytes(libggml))
+                self._llm = with_fewer_layers(load_layers, layers, (card.layers or 0) + 1, lacked_memory)
         except (ValueError, RuntimeError) as error:
             reasons = [line for line in log if re.search(r"error|fail|unsupported|unknown", line, re.I)]
+            if offload and lacked_memory():
+                raise ResourceError(
+                    f"{path.name} does not fit on the GPU.",
+                    "\n".join(reasons[-4:]),
+                    "Choose the device auto, which leaves to the processor what does not fit, a shorter context, or a "
+                    "smaller precision.",
+                ) from error
             raise InputError(
                 f"llama.cpp cannot load {path.name}.",
                 "\n".join(reasons[-4:]) or str(error),
@@ -196,14 +218,11 @@ def load(path: Path, options: LoadOptions) -> LlamaModel:
         path = found[0]
     from engine.models import read_card
 
-    read_card(path)  # its header is checked before native code sees it
-    return LlamaModel(path, options)
+    return LlamaModel(path, read_card(path), options)  # its header is checked before native code sees it
 
 
-def _trained_context(path: Path) -> int | None:
-    from engine.models import read_card
-
-    return read_card(path).context_length
+def _lacked_memory(log: list[str]) -> bool:
+    return any(re.search(r"out of memory|cudaMalloc failed|(failed|unable) to allocate", line) for line in log)
 
 
 def _device_used(log: list[str]) -> str:
