@@ -32,7 +32,7 @@ from engine.advice.speed import forecast_decode
 from engine.cli.table import table
 from engine.errors import EdgewiseError
 from engine.hardware import probe
-from engine.hardware.facts import Hardware
+from engine.hardware.facts import Fact, Hardware
 from engine.hardware.throughput import measure as measure_throughput
 from engine.models import find_model, is_restored, read_card, restored_folder
 from engine.models.card import ModelCard
@@ -46,6 +46,8 @@ from engine.work.protocol import Memory, StepDone
 NOT_NEEDED = ("prove", "source_tokens")
 WORDS = "river stone bridge light winter field paper song garden hill market road glass cloud "
 NEW_TOKENS = 32
+EARLY = 1000
+"""Up to so many tokens a conversation is early, which speeds are predicted for."""
 
 
 class Run(Struct, frozen=True):
@@ -61,6 +63,9 @@ class Run(Struct, frozen=True):
     mapped_bytes: int
     """Of what was resident in the end: pages of files, which the system may take back."""
     decode_tokens_per_s: float | None
+    memory_bytes_per_s: float | None = None
+    int8_ops_per_s: float | None = None
+    """What the machine gave just before and after: on a shared one it varies more than any prediction misses."""
 
 
 class Row(Struct):
@@ -119,6 +124,7 @@ def convert(name: str, card: ModelCard, framework: str, precision: str) -> tuple
 async def run(framework: str, path: Path, context_length: int, prompt_tokens: int, folder: Path) -> Run:
     """Load in a fresh worker and answer twice; the second answer's speed counts."""
     client = await WorkerClient.start(f"{framework}-run", folder / "log", frameworks.working_module(framework))
+    before = measure_throughput(probe())
     try:
         await client.request("load", {"path": str(path), "options": {"context_length": context_length}})
         load_bytes, load_peak, _ = resident(client.pid)
@@ -133,9 +139,32 @@ async def run(framework: str, path: Path, context_length: int, prompt_tokens: in
         _, peak, mapped = resident(client.pid)
     finally:
         await client.close()
+    after = measure_throughput(probe())
     count = int(done["completion_tokens"])
     rate = (count - 1) / done["decode_s"] if count > 2 and done["decode_s"] else None
-    return Run(context_length, prompt_tokens, int(done["context_used"]), load_peak, load_bytes, peak, mapped, rate)
+    return Run(
+        context_length, prompt_tokens, int(done["context_used"]), load_peak, load_bytes, peak, mapped, rate,
+        mean(before.memory_bytes_per_s.value, after.memory_bytes_per_s.value),
+        mean(before.int8_ops_per_s.value, after.int8_ops_per_s.value),
+    )  # fmt: skip
+
+
+def mean(*values: float | None) -> float | None:
+    """The mean of what is known."""
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known else None
+
+
+def during(one: Run, hardware: Hardware) -> Hardware:
+    """The machine as fast as it was during a run."""
+    if one.memory_bytes_per_s is None or hardware.throughput is None:
+        return hardware
+    throughput = msgspec.structs.replace(
+        hardware.throughput,
+        memory_bytes_per_s=Fact(one.memory_bytes_per_s, "measured"),
+        int8_ops_per_s=Fact(one.int8_ops_per_s, "measured"),
+    )
+    return msgspec.structs.replace(hardware, throughput=throughput)
 
 
 def resident(pid: int) -> tuple[int, int, int]:
@@ -207,9 +236,9 @@ def predictions(
         if taught:
             corrected = memory.corrected(factor, taught).value
             yield f"memory, corrected {one.context_length}:{one.used_tokens}", corrected, one.peak_bytes
-        if one.decode_tokens_per_s:
+        if one.decode_tokens_per_s and one.used_tokens < EARLY:
             room = measure_room(catalogue, row.framework, hardware, None)
-            speed = forecast_decode(catalogue, row.framework, size, hardware, card, memory.needed_bytes, room)
+            speed = forecast_decode(catalogue, row.framework, size, during(one, hardware), card, memory.needed(), room)
             yield f"tokens/s {one.context_length}:{one.used_tokens}", speed.value, one.decode_tokens_per_s
             corrected_speed = correct_speed(catalogue, row.framework, row.precision, size.size_bytes, speed)
             if corrected_speed != speed:

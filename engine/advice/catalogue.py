@@ -88,6 +88,8 @@ class WeightType(Struct, frozen=True, forbid_unknown_fields=True):
     """
     lookup: float | None = None
     """Share of the file's bytes that is in memory of embeddings that are not the output, too; None: as of a matrix."""
+    loading: float = 0.0
+    """Bytes for each weight of the output or the embeddings that are held twice while they are loaded."""
     efficiency: float = 0.0
     """Share of the memory bandwidth that decoding reaches; 0 is unknown."""
     compute: float = 0.0

@@ -7,7 +7,7 @@ from msgspec import Struct, structs
 from engine.advice.catalogue import Catalogue
 from engine.advice.forecasting import forecast
 from engine.advice.records import PrecisionForecast, Route
-from engine.advice.room import Room, measure_room
+from engine.advice.room import Needed, Room, measure_room
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 from engine.text import human_bytes
@@ -155,7 +155,7 @@ def _routes(
         )
     if budget_bytes is not None and room.limit_bytes == budget_bytes:
         free = measure_room(catalogue, framework, hardware, None)
-        if any(free.fits(row.memory_bytes.value or 0) for row in good):
+        if any(free.fits(Needed(row.memory_bytes.value or 0, row.memory_bytes.value or 0)) for row in good):
             reason = f"Without your budget there would be {human_bytes(free.largest_bytes)} ({free.basis})."
             routes.append(Route("A larger budget", reason, {"memory_budget": "auto"}))
     smallest = min(good, key=lambda row: row.memory_bytes.value or 0, default=None)

@@ -14,6 +14,15 @@ class Files(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the graph has the sines and cosines of all positions as 32-bit numbers."""
 
 
+class GpuProcess(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a process takes, in main memory and on the GPU, where the weights are on a GPU with memory of its own."""
+
+    process_bytes: int
+    gpu_process_bytes: int
+    basis: str
+    error: float
+
+
 class MemoryModel(Struct, frozen=True, forbid_unknown_fields=True):
     """How a framework's memory while chatting is predicted; frameworks.toml says what each constant means."""
 
@@ -32,8 +41,9 @@ class MemoryModel(Struct, frozen=True, forbid_unknown_fields=True):
     piece: int = 1
     activations: float = 0.0
     logits: int = 0
-    scores: bool = False
+    scores: float = 0.0
     as_stored_on: tuple[str, ...] = ()
+    gpu: GpuProcess | None = None
 
 
 class ConversionModel(Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +60,16 @@ class ConversionModel(Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes for each parameter of the largest matrix."""
 
 
+class GpuDecode(Struct, frozen=True, forbid_unknown_fields=True):
+    """As DecodeModel, for a GPU with memory of its own; `efficiency` is that of all types of weights there."""
+
+    efficiency: float
+    layer_s: float
+    vocabulary_entry_s: float
+    basis: str
+    stated: tuple[float, float]
+
+
 class DecodeModel(Struct, frozen=True, forbid_unknown_fields=True):
     """The part of a token's time that does not depend on the bytes read; see the formula in frameworks.toml."""
 
@@ -61,3 +81,4 @@ class DecodeModel(Struct, frozen=True, forbid_unknown_fields=True):
     """The least and the most that was seen of predictions from a bandwidth that the maker states."""
     splits: bool = False
     """Whether the processor computes the layers that do not fit on a GPU."""
+    gpu: GpuDecode | None = None

@@ -43,7 +43,7 @@ def _forecast_one(
     size = forecast_size(catalogue, entry, card)
     memory = forecast_memory(catalogue, entry.framework, size, card, context_length, hardware)
     factor, taught = correct_memory(catalogue, entry.framework, name, size.size_bytes)
-    needed = factor * memory.needed_bytes
+    needed = memory.needed(factor)
     speed = forecast_decode(catalogue, entry.framework, size, hardware, card, needed, room)
     size_basis = "the model's tensors as they are" if entry.keeps else catalogue.files[entry.framework].basis
     return PrecisionForecast(

@@ -35,7 +35,7 @@ def _lessons(catalogue: Catalogue, hardware: Hardware, observations: Sequence[Ob
             catalogue, one.framework, size, one.card, one.context_length, hardware, one.used_tokens
         )
         room = measure_room(catalogue, one.framework, hardware, None)
-        speed = forecast_decode(catalogue, one.framework, size, hardware, one.card, memory.needed_bytes, room)
+        speed = forecast_decode(catalogue, one.framework, size, hardware, one.card, memory.needed(), room)
         yield structs.replace(
             known,
             speed=one.decode_tokens_per_s / speed.value if speed.value else None,

@@ -11,7 +11,7 @@ from msgspec import Struct
 from engine.advice.catalogue import Catalogue
 from engine.advice.constants import MemoryModel
 from engine.advice.records import Estimate
-from engine.advice.room import measure_room
+from engine.advice.room import Needed, measure_room
 from engine.advice.sizes import Part, SizeForecast
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
@@ -29,16 +29,18 @@ class MemoryForecast(Struct, frozen=True):
     process_bytes: float
     basis: str
     error: float
+    main_bytes: float = 0.0
+    """Of all that: what stays in main memory where the weights go to a GPU with memory of its own."""
 
     @property
     def certain_bytes(self) -> float:
         """All that is known: everything, or everything but the cache."""
         return self.weights_bytes + (self.cache_bytes or 0.0) + self.buffer_bytes + self.process_bytes
 
-    @property
-    def needed_bytes(self) -> float:
-        """What must be there for it to run."""
-        return self.certain_bytes - self.spare_bytes
+    def needed(self, factor: float = 1.0) -> Needed:
+        """What must be there for it to run, times `factor`."""
+        total = factor * (self.certain_bytes - self.spare_bytes)
+        return Needed(total, total - self.main_bytes)
 
     @property
     def estimate(self) -> Estimate:
@@ -64,35 +66,43 @@ def forecast_memory(
 ) -> MemoryForecast:
     """Memory with a context of so many tokens, all of them used, or only `used_tokens`; where it fits a GPU, there."""
     model = catalogue.memory[framework]
-    used = context_length if used_tokens is None else min(used_tokens, context_length)
-    as_stored = hardware.os.value in model.as_stored_on or _goes_to_gpu(catalogue, framework, size, hardware)
+    to_gpu = _goes_to_gpu(catalogue, framework, size, hardware)
+    as_stored = hardware.os.value in model.as_stored_on or to_gpu
+    gpu = model.gpu if to_gpu else None
+    used = context_length if used_tokens is None or gpu else min(used_tokens, context_length)  # a GPU holds all at once
     held = [_held(part, model, catalogue, hardware, size.tied, as_stored) for part in size.parts]
     weights, spare = (sum(column) for column in zip(*held, strict=True)) if held else (0.0, 0.0)
     cache = _cache(model, card, context_length if model.cache_whole else used, as_stored)
     piece = min(model.piece, used)
     numbers = piece * model.activations * (card.width or 0)
     numbers += min(model.logits * model.piece, used) * (card.vocabulary or 0)
-    if model.scores:
-        numbers += piece * ((card.heads or 0) + 1) * used
-    process = (
-        model.process_bytes
-        + (_by_processor(model.layer_bytes, hardware) or 0) * (card.layers or 0)
-        + model.vocabulary_entry_bytes * (card.vocabulary or 0)
-    )
+    numbers += (min(model.scores, 1.0) if gpu else model.scores) * piece * ((card.heads or 0) + 1) * used
+    loading = max((_loading(part, catalogue) for part in size.parts), default=0.0)
+    buffers = max(4.0 * numbers, loading - (cache or 0.0))
+    vocabulary = float(model.vocabulary_entry_bytes * (card.vocabulary or 0))
+    main = 0.0
+    if gpu is not None:
+        embeddings = sum(part.size_bytes for part in size.parts if part.role == "embedding")
+        weights += embeddings if size.tied else 0.0
+        main = gpu.process_bytes + vocabulary + embeddings
+        process = vocabulary + gpu.process_bytes + gpu.gpu_process_bytes
+    else:
+        layers = (_by_processor(model.layer_bytes, hardware) or 0) * (card.layers or 0)
+        process = vocabulary + model.process_bytes + layers
     pages = f" ({human_bytes(spare)} of it pages of the file that the system may take back)" if spare else ""
     basis = (
         f"weights {human_bytes(weights)}{pages} + key/value cache {human_bytes(cache or 0)} ({context_length:,} tokens)"
-        f" + buffers {human_bytes(4 * numbers)} + process {human_bytes(process)}; {model.basis}"
+        f" + buffers {human_bytes(buffers)} + process {human_bytes(process)}; {(gpu or model).basis}"
     )
     if card.sliding_window is not None and card.sliding_window < context_length:
         basis += "; its sliding window is not counted on: every layer may keep the whole context"
-    return MemoryForecast(weights, spare, cache, 4.0 * numbers, process, basis, model.error)
+    return MemoryForecast(weights, spare, cache, buffers, process, basis, (gpu or model).error, main)
 
 
 def _goes_to_gpu(catalogue: Catalogue, framework: str, size: SizeForecast, hardware: Hardware) -> bool:
     """Whether the weights go to a GPU with memory of its own, which computes with them as they are stored."""
     room = measure_room(catalogue, framework, hardware, None)
-    return room.gpu is not None and not room.gpu.integrated.value and room.fits_gpu(size.size_bytes)
+    return room.own_gpu is not None and room.fits_gpu(size.size_bytes)
 
 
 def _held(
@@ -109,6 +119,11 @@ def _held(
     if part.role == "embedding" and tied and model.tied_twice:
         held += part.size_bytes
     return held, part.size_bytes if model.mapped and block_bytes == 2 * kind.bytes else 0.0
+
+
+def _loading(part: Part, catalogue: Catalogue) -> float:
+    kind = catalogue.types.get(part.type)
+    return kind.loading * part.parameters if kind and part.role in ("output", "embedding") else 0.0
 
 
 def _by_processor(sizes: Mapping[str, float], hardware: Hardware) -> float | None:

@@ -9,6 +9,13 @@ TOTAL_SHARE = 0.75
 """Share of the total memory counted as usable where only the total is known."""
 
 
+class Needed(Struct, frozen=True):
+    """Memory that a model needs: in all, and of it what has to be on the GPU if its weights go there."""
+
+    total_bytes: float
+    gpu_bytes: float
+
+
 class Room(Struct, frozen=True):
     """How much memory a model may take: the processor's limit, a GPU's limit, and from what each is known."""
 
@@ -17,15 +24,20 @@ class Room(Struct, frozen=True):
     gpu: Accelerator | None = None
     gpu_limit_bytes: int | None = None
 
-    def fits(self, memory_bytes: float) -> bool:
-        """Whether so much memory fits, in main memory or on the GPU. Where neither limit is known, it does."""
-        if self.fits_gpu(memory_bytes) or self.largest_bytes is None:
-            return True
-        return self.limit_bytes is not None and memory_bytes <= self.limit_bytes
+    @property
+    def own_gpu(self) -> Accelerator | None:
+        """The GPU, if it has memory of its own."""
+        return None if self.gpu is None or self.gpu.integrated.value else self.gpu
 
-    def fits_gpu(self, memory_bytes: float) -> bool:
+    def fits(self, needed: Needed) -> bool:
+        """Whether so much memory fits, in main memory or on the GPU. Where neither limit is known, it does."""
+        if self.fits_gpu(needed.gpu_bytes) or self.largest_bytes is None:
+            return True
+        return self.limit_bytes is not None and needed.total_bytes <= self.limit_bytes
+
+    def fits_gpu(self, gpu_bytes: float) -> bool:
         """Whether so much memory fits on the GPU."""
-        return self.gpu_limit_bytes is not None and memory_bytes <= self.gpu_limit_bytes
+        return self.gpu_limit_bytes is not None and gpu_bytes <= self.gpu_limit_bytes
 
     @property
     def largest_bytes(self) -> int | None:

@@ -6,7 +6,7 @@ from engine.advice.catalogue import Catalogue
 from engine.advice.constants import DecodeModel
 from engine.advice.devices import stated_bandwidth
 from engine.advice.records import Estimate
-from engine.advice.room import Room
+from engine.advice.room import Needed, Room
 from engine.advice.sizes import SizeForecast
 from engine.hardware.facts import Accelerator, Hardware
 from engine.models.card import ModelCard
@@ -22,10 +22,10 @@ def forecast_decode(
     size: SizeForecast,
     hardware: Hardware,
     card: ModelCard,
-    needed_bytes: float,
+    needed: Needed,
     room: Room,
 ) -> Estimate:
-    """Tokens per second early in a conversation, of a model that takes `needed_bytes` of memory.
+    """Tokens per second early in a conversation, of a model that needs so much memory.
 
     On the GPU if all fits there. Where a part does, whole layers lie on the GPU and the others are computed by the
     processor, one after the other, if the framework can do that.
@@ -38,7 +38,7 @@ def forecast_decode(
     active = _active_share(card)
     if active is None:
         return Estimate(None, "unknown for a mixture of experts whose files do not say how many take part in a token")
-    layers = _layers_on_gpu(model, room, card.layers, needed_bytes)
+    layers = _layers_on_gpu(model, room, card.layers, needed.gpu_bytes)
     read = effort = multiplications = 0.0
     for part in size.parts:
         if part.role == "embedding" and not size.tied:
@@ -50,7 +50,8 @@ def forecast_decode(
         read += taking_part * part.size_bytes
         effort += taking_part * part.size_bytes / kind.efficiency
         multiplications += taking_part * 2 * part.parameters / kind.compute if kind.compute else 0.0
-    seconds = card.layers * model.layer_s + (card.vocabulary or 0) * model.vocabulary_entry_s
+    on_gpu = model.gpu if layers and room.own_gpu else None
+    seconds = (card.vocabulary or 0) * (on_gpu or model).vocabulary_entry_s
     rate = hardware.throughput.int8_ops_per_s.value if hardware.throughput else None
     sources, stated = [], False
     for gpu, count in ((room.gpu, layers), (None, card.layers - layers)):
@@ -60,19 +61,24 @@ def forecast_decode(
         if bandwidth is None:
             return Estimate(None, source)
         stated = stated or not measured
-        seconds += effort * count / card.layers / bandwidth
+        own = on_gpu if gpu else None
+        seconds += count * (own or model).layer_s
+        seconds += (read / own.efficiency if own else effort) * count / card.layers / bandwidth
         if gpu is None and rate:
             seconds += multiplications * count / card.layers / rate
         sources.append(source if count == card.layers else f"{count} of {card.layers} layers: {source}")
-    basis = f"{'; '.join(sources)}, of which {read / effort:.0%} is reached with these weights"
+    all_there = on_gpu if layers == card.layers else None
+    share = all_there.efficiency if all_there else read / effort
+    basis = f"{'; '.join(sources)}, of which {share:.0%} is reached with these weights"
     if multiplications and rate and layers < card.layers:
         basis += f", and {rate / 1e9:.0f} billion 8-bit operations a second of the processor"
     if active < 1:
         basis += f"; of the experts' weights {active:.0%} are read for a token"
-    speed = Estimate(round(1 / seconds, 1), f"{basis}; {model.basis}")
+    speed = Estimate(round(1 / seconds, 1), f"{basis}; {(all_there or model).basis}")
     if not stated:
         return speed.within(model.error)
-    return replace(speed, low=model.stated[0] / seconds, high=model.stated[1] / seconds)
+    lowest, highest = (all_there or model).stated
+    return replace(speed, low=lowest / seconds, high=highest / seconds)
 
 
 def _active_share(card: ModelCard) -> float | None:
@@ -86,15 +92,15 @@ def _active_share(card: ModelCard) -> float | None:
     return 1 - idle / experts if 0 <= idle <= experts and experts else None
 
 
-def _layers_on_gpu(model: DecodeModel, room: Room, layers: int, needed_bytes: float) -> int:
+def _layers_on_gpu(model: DecodeModel, room: Room, layers: int, gpu_bytes: float) -> int:
     """How many layers the GPU holds: all, none, or as many as fit, with their share of everything else."""
-    if room.gpu is None or room.gpu_limit_bytes is None:
+    if room.gpu_limit_bytes is None:
         return 0
-    if room.fits_gpu(needed_bytes):
+    if room.fits_gpu(gpu_bytes):
         return layers
-    if not model.splits or room.gpu.integrated.value:
+    if not model.splits or room.own_gpu is None:
         return 0
-    return int(layers * room.gpu_limit_bytes / needed_bytes)
+    return int(layers * room.gpu_limit_bytes / gpu_bytes)
 
 
 def _bandwidth(catalogue: Catalogue, hardware: Hardware, gpu: Accelerator | None) -> tuple[float | None, bool, str]:

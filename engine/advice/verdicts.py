@@ -100,7 +100,7 @@ def _as_it_is(catalogue: Catalogue, hardware: Hardware, card: ModelCard, budget_
     size = size_as_it_is(card)
     memory = forecast_memory(catalogue, framework, size, card, length, hardware)
     factor, why = correct_memory(catalogue, framework, "", size.size_bytes)
-    needed = factor * memory.needed_bytes
+    needed = memory.needed(factor)
     if card.is_source and not room.fits(needed):
         return None
     speed = forecast_decode(catalogue, framework, size, hardware, card, needed, room)

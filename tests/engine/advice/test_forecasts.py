@@ -5,7 +5,7 @@ from msgspec import structs
 
 from engine.advice import forecast, load_catalogue
 from engine.advice.memory import forecast_memory
-from engine.advice.room import measure_room
+from engine.advice.room import Needed, measure_room
 from engine.advice.sizes import forecast_size
 from engine.hardware.facts import Accelerator, Cpu, Fact, Hardware, Memory
 
@@ -33,8 +33,8 @@ def processor(*instruction_sets: str, os: str = "linux") -> Hardware:
 class TestMemory:
     def test_grows_with_the_context(self):
         small, longer = memory("Q4_K_M", 1024, LLAMA_8B), memory("Q4_K_M", 2048, LLAMA_8B)
-        scores = 4 * 512 * 33 * 1024
-        assert longer.certain_bytes - small.certain_bytes == LLAMA_8B.kv_cache_bytes(1024) + scores
+        scores = 1.4 * 4 * 512 * 33 * 1024
+        assert longer.certain_bytes - small.certain_bytes == pytest.approx(LLAMA_8B.kv_cache_bytes(1024) + scores)
         assert "key/value cache" in longer.estimate.basis
         assert longer.estimate.low < longer.estimate.value < longer.estimate.high
         assert not longer.estimate.measured
@@ -68,9 +68,9 @@ class TestMemory:
     def test_pages_beside_a_copy_are_not_needed(self):
         plain = memory("Q4_0", 2048, LLAMA_8B, processor("avx"))
         copied = memory("Q4_0", 2048, LLAMA_8B, processor("avx", "avx2"))
-        assert copied.needed_bytes == pytest.approx(plain.needed_bytes, rel=1e-6)
+        assert copied.needed().total_bytes == pytest.approx(plain.needed().total_bytes, rel=1e-6)
         assert "the system may take back" in copied.estimate.basis
-        assert memory("mlx-4bit", 2048).needed_bytes == memory("mlx-4bit", 2048).certain_bytes
+        assert memory("mlx-4bit", 2048).needed().total_bytes == memory("mlx-4bit", 2048).certain_bytes
 
     def test_sixteen_bits_are_widened_where_the_processor_does_not_compute_with_them(self):
         folder = structs.replace(LLAMA_8B, format="safetensors")
@@ -110,7 +110,7 @@ class TestMemory:
         assert room(total_bytes=Fact(100)).limit_bytes == 75
         unknown = room()
         assert unknown.limit_bytes is None
-        assert unknown.fits(1e15)
+        assert unknown.fits(Needed(1e15, 1e15))
         assert unknown.largest_bytes is None
 
     def test_a_gpu_counts_only_with_a_usable_api(self):
@@ -122,8 +122,8 @@ class TestMemory:
     def test_where_only_a_gpus_memory_is_known_it_decides(self):
         room = measure_room(CATALOGUE, "llamacpp", Hardware(accelerators=MACHINES["nvidia"].accelerators), None)
         assert (room.limit_bytes, room.largest_bytes) == (None, 24 * GIB)
-        assert room.fits(23 * GIB)
-        assert not room.fits(25 * GIB)
+        assert room.fits(Needed(23 * GIB, 23 * GIB))
+        assert not room.fits(Needed(25 * GIB, 25 * GIB))
 
     def test_a_gpu_of_which_only_the_total_is_known_counts_in_part(self):
         card = Accelerator("gpu", "nvidia", memory_total_bytes=Fact(8 * GIB), apis=("cuda",))
@@ -149,9 +149,9 @@ class TestSpeed:
         fast = next(row for row in rows if row.precision == "Q4_K_M").decode_tokens_per_s
         assert "1008 GB/s" in fast.basis
         assert "as its maker states it: https://images.nvidia.com/" in fast.basis
-        low, high = CATALOGUE.decode["llamacpp"].stated
+        low, high = CATALOGUE.decode["llamacpp"].gpu.stated
         assert (fast.low, fast.high) == pytest.approx((low * fast.value, high * fast.value), rel=0.01)
-        assert 80 < fast.value < 180
+        assert 120 < fast.value < 180
 
     def test_a_nameless_gpu_has_no_speed(self):
         hardware = machine(accelerators=(gpu("nvidia", "cuda", memory=24 * GIB),), bandwidth=10e9)
@@ -169,7 +169,7 @@ class TestSpeed:
         rows = forecast(CATALOGUE, "llamacpp", pi, SMOLLM2, 2048)
         speed = rows[0].decode_tokens_per_s
         assert "measured here, 9.0 GB/s" in speed.basis
-        assert (speed.low, speed.high) == pytest.approx((speed.value / 1.2, speed.value / 0.8))
+        assert (speed.low, speed.high) == pytest.approx((speed.value / 1.3, speed.value / 0.7))
 
     def test_a_mixture_of_experts_reads_those_that_take_part(self):
         hardware = machine(bandwidth=30e9)
@@ -200,7 +200,7 @@ class TestSpeed:
 
     def test_unknown_stays_unknown(self):
         assert set(speeds(MACHINES["amd server"]).values()) == {None}
-        rows = forecast(CATALOGUE, "openvino", machine(vendor="intel", bandwidth=30e9), SMOLLM2, 2048)
+        rows = forecast(CATALOGUE, "mlx", machine(vendor="intel", bandwidth=30e9), SMOLLM2, 2048)
         assert all(row.decode_tokens_per_s.value is None and row.decode_tokens_per_s.basis for row in rows)
 
 
