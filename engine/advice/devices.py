@@ -3,6 +3,7 @@ memory bandwidth of one that is. Read once with the catalogue; everything else i
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from msgspec import Struct
@@ -134,12 +135,14 @@ def stated_bandwidth(devices: Mapping[str, Device], name: str | None) -> Fact[fl
     plain = _MARKS.sub("", name or "")
     unknown: Fact[float] = Fact()
     found = [
-        (len(each), device.bandwidth)
-        for device in devices.values()
-        for each in device.names
-        if re.search(rf"(?<!\w){re.escape(each)}(?!\w){_OTHERS}", plain, re.IGNORECASE)
+        (len(each), device.bandwidth) for device in devices.values() for each in device.names if _contains(plain, each)
     ]
     return max(found, key=lambda pair: pair[0], default=(0, unknown))[1]
+
+
+@lru_cache(maxsize=1024)  # a list of models asks for every model
+def _contains(plain: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w){_OTHERS}", plain, re.IGNORECASE) is not None
 
 
 def _sizes(devices: Mapping[str, Device]) -> Iterator[tuple[str, Device, float]]:
