@@ -194,7 +194,7 @@ def _properties(card: ModelCard) -> list[tuple[str, str]]:
         ("Context", f"{_known(card.context_length)} tokens, a key/value cache of {human_bytes(cache)}"),
         ("Vocabulary", _known(card.vocabulary)),
         ("Experts", _known(card.experts) if card.experts else "none named"),
-        ("Chat template", "yes" if card.chat_template else "no"),
+        ("Chat template", {True: "yes", False: "no", None: "unknown"}[card.chat_template]),
         ("Licence", _known(card.licence)),
         ("From", card.origin or "unknown"),
         *((name, value) for name, value in _stated(card) if value),

@@ -194,7 +194,8 @@ def _gguf_card(repository: Repository, reference: Reference, names: tuple[str, .
     if whole and len(parts) == 1:
         return gguf_card(path, [header], Beside(repository.front, names))
     standing = msgspec.structs.replace(header, tensors=(), file_bytes=size_bytes)
-    beside = Beside(repository.front, names, bool(repository.gguf.get("chat_template")))
+    told = bool(repository.gguf.get("chat_template")) if repository.gguf else None  # the header may go on too long
+    beside = Beside(repository.front, names, told)
     total = repository.gguf.get("total")
     counted = total if type(total) is int and total > 0 else None
     return gguf_card(path, [standing], beside, estimate_gguf(standing, precision_of(first.name), counted))
