@@ -60,25 +60,26 @@ class ConversionModel(Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes for each parameter of the largest matrix."""
 
 
-class GpuDecode(Struct, frozen=True, forbid_unknown_fields=True):
-    """As DecodeModel, for a GPU with memory of its own; `efficiency` is that of all types of weights there."""
-
-    efficiency: float
-    layer_s: float
-    vocabulary_entry_s: float
-    basis: str
-    stated: tuple[float, float]
-
-
-class DecodeModel(Struct, frozen=True, forbid_unknown_fields=True):
+class _Decode(Struct, frozen=True, forbid_unknown_fields=True):
     """The part of a token's time that does not depend on the bytes read; see the formula in frameworks.toml."""
 
     layer_s: float
     vocabulary_entry_s: float
     basis: str
-    error: float
     stated: tuple[float, float]
     """The least and the most that was seen of predictions from a bandwidth that the maker states."""
+
+
+class GpuDecode(_Decode, frozen=True, forbid_unknown_fields=True):
+    """For a GPU with memory of its own; `efficiency` is that of all types of weights there."""
+
+    efficiency: float
+
+
+class DecodeModel(_Decode, frozen=True, forbid_unknown_fields=True):
+    """For a processor, and for a GPU that shares its memory; types of weights have efficiencies of their own."""
+
+    error: float
     splits: bool = False
     """Whether the processor computes the layers that do not fit on a GPU."""
     gpu: GpuDecode | None = None

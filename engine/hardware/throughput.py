@@ -41,9 +41,9 @@ def measure(hardware: Hardware) -> Throughput:
     """Measure the running machine, whose facts `hardware` are, and keep the result with its date.
 
     Memory: bytes read a second by the C library's memcmp over a buffer larger than the caches, from two places at once,
-    without which some processors do not reach what their memory gives. Numbers: operations a
-    second of one multiply-accumulate instruction on registers, named in the source. All by as many threads as there
-    are cores that we may use; the best of a few windows of a tenth of a second.
+    without which some processors do not reach what their memory gives. Numbers: operations a second of one
+    multiply-accumulate instruction on registers, named in the source. All by as many threads as there are cores that we
+    may use; the best of a few windows of a tenth of a second.
     """
     cores = [cores for cores in (hardware.cpu.usable_cores.value, hardware.cpu.physical_cores.value) if cores]
     threads = max(1, min(_MAX_THREADS, math.floor(min(cores, default=1))))

@@ -97,8 +97,8 @@ def during(run: Run, machine: Hardware) -> Hardware:
     return structs.replace(machine, throughput=Throughput(*rates))
 
 
-def speeds(framework: str) -> Iterator[tuple[Estimate, float]]:
-    """What was predicted and measured early in a conversation: long ones are slower, and not predicted."""
+def speeds(framework: str) -> Iterator[tuple[str, Estimate, float]]:
+    """The machine, what was predicted, and what was measured early in a conversation: long ones are slower."""
     for row in (one for one in MEASURED.rows if one.framework == framework):
         card = MEASURED.cards[row.model]
         size = forecast_size(CATALOGUE, CATALOGUE.precisions[row.precision], card)
@@ -107,7 +107,7 @@ def speeds(framework: str) -> Iterator[tuple[Estimate, float]]:
                 machine = during(run, MACHINES[row.machine])
                 room = measure_room(CATALOGUE, framework, machine, None)
                 found = forecast_decode(CATALOGUE, framework, size, machine, card, Needed(0, 0), room)
-                yield found, run.decode_tokens_per_s
+                yield row.machine, found, run.decode_tokens_per_s
 
 
 def errors_of_conversions(framework: str) -> Iterator[float]:
@@ -150,10 +150,12 @@ def test_memory_of_conversions(framework: str) -> None:
 @pytest.mark.parametrize("framework", CATALOGUE.decode)
 def test_speed_of_decoding(framework: str) -> None:
     found = list(speeds(framework))
-    errors = [estimate.value / seen - 1 for estimate, seen in found if estimate.value and "GPU" not in estimate.basis]
-    assert len(errors) > 10
-    assert statistics.median(map(abs, errors)) < 0.15
-    for estimate, seen in found:
+    errors = [(machine, estimate.value / seen - 1) for machine, estimate, seen in found if estimate.value]
+    here = [abs(error) for machine, error in errors if machine != "h200"]
+    assert len(here) > 10
+    assert statistics.median(here) < 0.1
+    assert max(abs(error) for machine, error in errors if machine == "avx2") < 0.2
+    for _, estimate, seen in found:
         assert estimate.low is not None
         assert estimate.high is not None
         assert estimate.low < seen < estimate.high, "the range that is told is the one that was seen"
