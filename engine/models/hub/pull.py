@@ -18,7 +18,7 @@ from engine.models.hub import cache
 from engine.models.hub.client import answers, is_offline
 from engine.models.hub.headers import remote_card
 from engine.models.hub.names import Reference, check_file_name, endpoint, parse_reference
-from engine.models.hub.receiving import CHUNK_BYTES, Stopped, receive
+from engine.models.hub.receiving import COLLECTED_BYTES, Stopped, receive
 from engine.models.hub.repository import Repository, RepositoryFile, look_up
 from engine.models.hub.selection import model_place, needed_files
 from engine.models.local import read_card
@@ -118,7 +118,7 @@ def _pull_all(repository: str, commit: str, files: Sequence[RepositoryFile], tal
     """Every file, some at the same time; the first failure ends all of them and is raised."""
     from huggingface_hub import constants
 
-    constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
+    constants.DOWNLOAD_CHUNK_SIZE = COLLECTED_BYTES
     with _waits_noted(tally), ThreadPoolExecutor(_AT_ONCE) as pool:
         futures = [pool.submit(_pull_one, repository, commit, file, tally) for file in files]
     failures = [error for future in futures if (error := future.exception()) is not None]

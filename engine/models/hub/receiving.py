@@ -26,7 +26,9 @@ from engine.models.hub.repository import RepositoryFile
 from engine.text import human_bytes, human_seconds, printable
 
 CHUNK_BYTES = 1 << 18
-"""What the client collects before it hands on: what may have to be fetched again after a kill or a lost line."""
+"""The most that has to be fetched again after a kill or a lost line."""
+COLLECTED_BYTES = CHUNK_BYTES - (1 << 16)
+"""What the client collects before it hands on; it may hold one more read of the connection by then, of 64 KiB."""
 _ATTEMPTS = 5
 _LONGEST_PAUSE_S = 30.0
 
