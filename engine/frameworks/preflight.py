@@ -11,6 +11,9 @@ from engine.frameworks.contract import Framework
 from engine.frameworks.support import supports, unsupported
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
+from engine.models.files import quote
+from engine.models.forms import BESIDE, matches
+from engine.models.local import links_away
 from engine.models.safetensors import find_shards, read_shards
 from engine.text import human_bytes
 
@@ -92,6 +95,13 @@ def _broken_source(card: ModelCard) -> Iterator[Obstacle]:
     again = "Copy or download the model again, with all its files."
     if not any((folder / name).exists() for name in TOKENIZERS):
         yield Obstacle(f"{card.name} has no tokenizer.", f"None of {', '.join(TOKENIZERS)} is in {folder}.", again)
+    beside = (entry.name for entry in folder.iterdir() if matches(entry.name, BESIDE))
+    for name in sorted(links_away(folder, beside)):
+        yield Obstacle(
+            f"{quote(name)} in {card.name} is a link that leads elsewhere.",
+            "What it leads to would become part of the artifact.",
+            "Copy the file into the folder, if it belongs to the model.",
+        )
     norms = {one.shape for one in read_shards(find_shards(folder)) if one.name.endswith(FIRST_NORM)}
     if card.width and norms and (card.width,) not in map(tuple, norms):
         found = " or ".join(str(list(shape)) for shape in norms)

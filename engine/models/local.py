@@ -1,6 +1,7 @@
 """Model cards of local files: a GGUF file or a model's folder, from headers and configuration alone."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +82,20 @@ def run_files(card: ModelCard) -> tuple[Path, ...]:
     if not path.is_dir():
         return weight_files(path)
     names = needed(card.format, [entry.name for entry in path.iterdir() if entry.is_file()], card.name)
-    snapshot = find_snapshot(path)
-    home = os.path.realpath(snapshot.parent.parent if snapshot else path)
-    for name in names:
-        if not os.path.realpath(path / name).startswith(home + os.sep):
-            raise InputError(
-                f"{quote(name)} in {card.name} is a link that leads elsewhere.",
-                "The files of a model lie in its folder.",
-                "Copy the file into the folder, if you trust it.",
-            )
+    for name in links_away(path, names):
+        raise InputError(
+            f"{quote(name)} in {card.name} is a link that leads elsewhere.",
+            "The files of a model lie in its folder.",
+            "Copy the file into the folder, if you trust it.",
+        )
     return tuple(path / name for name in sorted(names))
+
+
+def links_away(folder: Path, names: Iterable[str]) -> list[str]:
+    """Those files of a folder that are links to another place; the hub's cache keeps a model's files beside it."""
+    snapshot = find_snapshot(folder)
+    home = os.path.realpath(snapshot.parent.parent if snapshot else folder)
+    return [name for name in names if not os.path.realpath(folder / name).startswith(home + os.sep)]
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:

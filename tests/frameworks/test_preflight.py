@@ -98,6 +98,18 @@ def test_a_configuration_that_does_not_fit_the_weights(tmp_path: Path) -> None:
     assert "[64]" in obstacle.why
 
 
+def test_a_file_that_is_a_link_to_another_place(tmp_path: Path) -> None:
+    card = write_folder(tmp_path / "model", 64, tokenizer=True)
+    secret, inside = tmp_path / "secret.json", tmp_path / "model" / "template.json"
+    secret.write_text("{}")
+    inside.write_text("{}")
+    (tmp_path / "model" / "generation_config.json").symlink_to(secret)
+    (tmp_path / "model" / "tokenizer_config.json").symlink_to(inside.name)
+    (tmp_path / "model" / "notes.json").symlink_to(secret)
+    (obstacle,) = frameworks.make_plan(card, "llamacpp", "Q8_0", machine()).obstacles
+    assert "'generation_config.json' in model is a link that leads elsewhere." in obstacle.what
+
+
 def test_an_unknown_option_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="no option 'colour'"):
         frameworks.make_plan(packaged_card(), "llamacpp", "Q8_0", machine(), "", {"colour": "red"})
