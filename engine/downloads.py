@@ -6,11 +6,10 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
-
-from msgspec import Struct
 
 from engine.errors import ResourceError
 from engine.pip_settings import uv_environment, whole_seconds
@@ -41,7 +40,8 @@ class ByteProgress(Protocol):
     ) -> None: ...
 
 
-class PackageFile(Struct, frozen=True):
+@dataclass(frozen=True)
+class PackageFile:
     """One file that an index offers. None where the index does not say."""
 
     url: str

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import platformdirs
 import pytest
 
+import engine
 from engine import library, pip_settings
 from engine.bundles import archive, contents, itself, receiving, steps, wheels
 from engine.bundles.packing import bundle_plan
@@ -347,9 +349,16 @@ class TestInstalling:
 
 
 class TestInstaller:
+    def test_what_it_borrows_needs_nothing_else(self, tmp_path: Path) -> None:
+        for module in (engine, platformdirs):
+            folder = Path(str(module.__file__)).parent
+            (tmp_path / folder.name).symlink_to(folder)
+        code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import engine.bundles.boot"
+        subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, timeout=60)
+
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         script = Path(steps.install.__file__)
-        command = [sys.executable, "-I", str(script), *arguments]
+        command = [sys.executable, "-I", "-S", str(script), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     def test_it_says_how_it_is_used(self) -> None:

@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.framework, pytest.mark.slow]
 
 CLOSED = "http://127.0.0.1:9"
 """Nobody listens there."""
+BARE = (sys.executable, "-I", "-S")
+"""Python without the packages that are installed in it."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_an_openvino_bundle_answers_without_a_network(openvino_artifact: str, tm
     with tarfile.open(bundle) as packed:
         packed.extract("install.py", tmp_path, filter="data")
 
-    installed = without_network([sys.executable, str(tmp_path / "install.py"), str(bundle)], home)
+    installed = without_network([*BARE, str(tmp_path / "install.py"), str(bundle)], home)
     assert installed.returncode == 0, installed.stderr
     name = installed.stdout.strip()
     program = str(home / ".local" / "share" / "edgewise" / "app" / "bin" / "edgewise")
@@ -70,6 +72,6 @@ def test_an_openvino_bundle_answers_without_a_network(openvino_artifact: str, tm
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip()
     assert without_network([program, "library", "verify"], home).stdout.strip() == f"{name}: whole"
-    again = without_network([sys.executable, str(tmp_path / "install.py"), str(bundle)], home)
+    again = without_network([*BARE, str(tmp_path / "install.py"), str(bundle)], home)
     assert (again.returncode, again.stdout.strip()) == (0, name), again.stderr
     assert "exactly this already" in again.stderr
