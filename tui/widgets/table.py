@@ -57,6 +57,10 @@ class Choices(OptionList):
             take = Binding("enter", "select", enter, id="list.take", key_display="enter")
             self._bindings.key_to_bindings["enter"] = [take]
 
+    def on_resize(self) -> None:
+        """Keep the cursor in sight when something else takes the room."""
+        self.call_after_refresh(self.scroll_to_highlight)
+
     def render_line(self, y: int) -> Strip:
         """The line as ever, with "›" in the margin of the option under the cursor."""
         strip = super().render_line(y)
