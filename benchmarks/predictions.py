@@ -41,7 +41,7 @@ from engine.text import human_bytes
 from engine.work import jobs
 from engine.work.client import WorkerClient
 from engine.work.journal import JournalReader
-from engine.work.protocol import Memory, StepDone
+from engine.work.protocol import Completion, Memory, StepDone
 
 NOT_NEEDED = ("prove", "source_tokens")
 WORDS = "river stone bridge light winter field paper song garden hill market road glass cloud "
@@ -63,8 +63,10 @@ class Run(Struct, frozen=True):
     mapped_bytes: int
     """Of what was resident in the end: pages of files, which the system may take back."""
     decode_tokens_per_s: float | None
+    prompt_tokens_per_s: float | None = None
     memory_bytes_per_s: float | None = None
     int8_ops_per_s: float | None = None
+    float32_ops_per_s: float | None = None
     """What the machine gave just before and after: on a shared one it varies more than any prediction misses."""
 
 
@@ -122,30 +124,30 @@ def convert(name: str, card: ModelCard, framework: str, precision: str) -> tuple
 
 
 async def run(framework: str, path: Path, context_length: int, prompt_tokens: int, folder: Path) -> Run:
-    """Load in a fresh worker and answer twice; the second answer's speed counts."""
+    """Load in a fresh worker and answer twice; the first answer of some frameworks is slower and is not counted."""
     client = await WorkerClient.start(f"{framework}-run", folder / "log", frameworks.working_module(framework))
     before = measure_throughput(probe())
     try:
         await client.request("load", {"path": str(path), "options": {"context_length": context_length}})
         load_bytes, load_peak, _ = resident(client.pid)
         words = (WORDS * (prompt_tokens // 14 + 1)).split()
-        empty = [{"role": "user", "content": ""}]
-        room = prompt_tokens - int((await client.request("count_tokens", {"messages": empty}))["tokens"])
-        question = " ".join(words[: max(1, room)])
         options = {"max_tokens": 4 if framework == "mlx" else NEW_TOKENS, "temperature": 0.0}
-        asked = {"messages": [{"role": "user", "content": question}], "options": options}
-        await client.request("generate", asked)  # the first answer of some frameworks is slower
-        done = await client.request("generate", asked)
+        empty = [{"role": "user", "content": ""}]
+        await client.request("generate", {"messages": empty, "options": options})
+        room = prompt_tokens - int((await client.request("count_tokens", {"messages": empty}))["tokens"])
+        question = [{"role": "user", "content": " ".join(words[: max(1, room)])}]
+        done = await client.request("generate", {"messages": question, "options": options})
         _, peak, mapped = resident(client.pid)
     finally:
         await client.close()
     after = measure_throughput(probe())
-    count = int(done["completion_tokens"])
-    rate = (count - 1) / done["decode_s"] if count > 2 and done["decode_s"] else None
+    answer = msgspec.convert(done, Completion)
     return Run(
-        context_length, prompt_tokens, int(done["context_used"]), load_peak, load_bytes, peak, mapped, rate,
+        context_length, prompt_tokens, answer.context_used, load_peak, load_bytes, peak, mapped,
+        answer.decode_tokens_per_s, answer.prefill_tokens_per_s,
         mean(before.memory_bytes_per_s.value, after.memory_bytes_per_s.value),
         mean(before.int8_ops_per_s.value, after.int8_ops_per_s.value),
+        mean(before.float32_ops_per_s.value, after.float32_ops_per_s.value),
     )  # fmt: skip
 
 
@@ -163,6 +165,7 @@ def during(one: Run, hardware: Hardware) -> Hardware:
         hardware.throughput,
         memory_bytes_per_s=Fact(one.memory_bytes_per_s, "measured"),
         int8_ops_per_s=Fact(one.int8_ops_per_s, "measured"),
+        float32_ops_per_s=Fact(one.float32_ops_per_s, "measured"),
     )
     return msgspec.structs.replace(hardware, throughput=throughput)
 

