@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from textual import events
 from textual.pilot import Pilot
 
 from engine import frameworks
@@ -35,7 +36,8 @@ async def pilot(world: World) -> AsyncIterator[Pilot[Any]]:
 async def type_in(pilot: Pilot[Any], text: str) -> None:
     """Open the option under the cursor and give it a text."""
     await press(pilot, "enter")
-    await pilot.press(*text)
+    pilot.app.post_message(events.Paste(text))
+    await settle(pilot)
     await press(pilot, "enter")
 
 
