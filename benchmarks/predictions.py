@@ -24,11 +24,12 @@ from engine import frameworks, library
 from engine.advice import load_catalogue
 from engine.advice.catalogue import Catalogue
 from engine.advice.learning import Observation
-from engine.advice.lessons import correct_memory, correct_speed, teach
+from engine.advice.lessons import SpeedKind, correct_memory, correct_speed, teach
 from engine.advice.memory import forecast_memory
+from engine.advice.records import Estimate
 from engine.advice.room import measure_room
 from engine.advice.sizes import forecast_size
-from engine.advice.speed import forecast_decode
+from engine.advice.speed import PROMPT_TOKENS, forecast_decode, forecast_prompt
 from engine.cli.table import table
 from engine.errors import EdgewiseError
 from engine.hardware import probe
@@ -47,7 +48,7 @@ NOT_NEEDED = ("prove", "source_tokens")
 WORDS = "river stone bridge light winter field paper song garden hill market road glass cloud "
 NEW_TOKENS = 32
 EARLY = 1000
-"""Up to so many tokens a conversation is early, which speeds are predicted for."""
+"""Up to so many tokens a conversation is early."""
 
 
 class Run(Struct, frozen=True):
@@ -215,14 +216,20 @@ def kept(name: str, precision: str) -> library.Artifact | None:
     return next(found, None)
 
 
-def observations(rows: Rows, but: str) -> list[Observation]:
+def observations(rows: Rows, but: str) -> Iterator[Observation]:
     """What was measured of all models but one."""
-    return [
-        Observation(f"{row.model} {row.precision}", row.framework, row.precision, {}, row.size_bytes,
-                    one.decode_tokens_per_s, one.peak_bytes, one.context_length, card=rows.cards[row.model],
-                    used_tokens=one.used_tokens)
-        for row in rows.rows if row.model != but for one in row.runs if one.decode_tokens_per_s
-    ]  # fmt: skip
+    for row in rows.rows:
+        runs = sorted((one for one in row.runs if one.decode_tokens_per_s), key=lambda one: one.used_tokens)
+        if row.model == but or not runs:
+            continue
+        first, last = runs[0], runs[-1]
+        near = min(runs, key=lambda one: abs(one.used_tokens - PROMPT_TOKENS))
+        yield Observation(
+            f"{row.model} {row.precision}", row.framework, row.precision, {}, row.size_bytes,
+            first.decode_tokens_per_s or 0.0, last.peak_bytes, last.context_length, card=rows.cards[row.model],
+            used_tokens=last.used_tokens, long_tokens_per_s=last.decode_tokens_per_s, prompt_tokens=near.prompt_tokens,
+            prompt_tokens_per_s=near.prompt_tokens_per_s,
+        )  # fmt: skip
 
 
 def predictions(
@@ -239,14 +246,22 @@ def predictions(
         if taught:
             corrected = memory.corrected(factor, taught).value
             yield f"memory, corrected {one.context_length}:{one.used_tokens}", corrected, one.peak_bytes
-        if one.decode_tokens_per_s and one.used_tokens < EARLY:
-            room = measure_room(catalogue, row.framework, hardware, None)
-            speed = forecast_decode(catalogue, row.framework, size, during(one, hardware), card, memory.needed(), room)
-            yield f"tokens/s {one.context_length}:{one.used_tokens}", speed.value, one.decode_tokens_per_s
-            corrected_speed = correct_speed(catalogue, row.framework, row.precision, size.size_bytes, speed)
+        room = measure_room(catalogue, row.framework, hardware, None)
+        asked = (catalogue, row.framework, size, during(one, hardware), card, memory.needed(), room)
+        kinds: list[tuple[SpeedKind, str, Estimate, float | None]] = [
+            ("early" if one.used_tokens < EARLY else "long", "decode", forecast_decode(*asked, one.used_tokens),
+             one.decode_tokens_per_s),
+        ]  # fmt: skip
+        if one.used_tokens // PROMPT_TOKENS == 1:
+            kinds.append(("prompt", "prompt", forecast_prompt(*asked), one.prompt_tokens_per_s))
+        for kind, what, speed, measured in kinds:
+            if measured is None:
+                continue
+            yield f"{what} tokens/s {one.context_length}:{one.used_tokens}", speed.value, measured
+            corrected_speed = correct_speed(catalogue, row.framework, row.precision, size.size_bytes, speed, kind)
             if corrected_speed != speed:
-                what = f"tokens/s, corrected {one.context_length}:{one.used_tokens}"
-                yield what, corrected_speed.value, one.decode_tokens_per_s
+                what = f"{what} tokens/s, corrected {one.context_length}:{one.used_tokens}"
+                yield what, corrected_speed.value, measured
     plan = frameworks.make_plan(card, row.framework, row.precision, hardware)
     for step in plan.steps:
         if step.id in row.steps:
@@ -259,7 +274,7 @@ def show(rows: Rows, hardware: Hardware) -> None:
     errors: dict[tuple[str, str], list[float]] = {}
     catalogue = load_catalogue()
     for row in rows.rows:
-        taught = teach(catalogue, hardware, observations(rows, row.model))
+        taught = teach(catalogue, hardware, list(observations(rows, row.model)))
         for what, predicted, measured in predictions(row, rows.cards[row.model], hardware, taught):
             error = predicted / measured - 1 if predicted else None
             if error is not None:

@@ -94,6 +94,8 @@ class WeightType(Struct, frozen=True, forbid_unknown_fields=True):
     """Share of the memory bandwidth that decoding reaches; 0 is unknown."""
     compute: float = 0.0
     """Share of the processor's 8-bit multiplications that decoding reaches; 0: they take no time beside the reading."""
+    prompt: float = 0.0
+    """Share of the processor's 8-bit multiplications that reading a prompt reaches; 0 is unknown."""
     fallback: str = ""
 
     def size_bytes(self, parameters: float, row_width: int) -> float:
@@ -230,8 +232,10 @@ def _check_precisions(file: DataFile, catalogue: Catalogue) -> None:
     for name in ("F16", "Q8_0", "F32"):
         reference(file, name, catalogue.types, "type (the rules need it)", "types")
     for name, kind in catalogue.types.items():
-        if kind.block < 1 or kind.bytes <= 0 or kind.row_bytes < 0 or not 0 <= kind.efficiency <= 1 or kind.compute < 0:
-            file.fail("block and bytes must be positive, compute not negative, efficiency 0 to 1", "types", name)
+        if kind.block < 1 or kind.bytes <= 0 or not 0 <= kind.efficiency <= 1:
+            file.fail("block and bytes must be positive, efficiency 0 to 1", "types", name)
+        if min(kind.row_bytes, kind.compute, kind.prompt) < 0:
+            file.fail("row_bytes, compute and prompt must not be negative", "types", name)
         for instructions in kind.memory:
             reference(file, instructions, (*INSTRUCTION_SETS, "any"), "instruction set", "types", name, "memory")
         if kind.fallback:

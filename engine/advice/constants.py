@@ -76,10 +76,27 @@ class GpuDecode(_Decode, frozen=True, forbid_unknown_fields=True):
     efficiency: float
 
 
+class PromptModel(Struct, frozen=True, forbid_unknown_fields=True):
+    """The part of a prompt's time that the types of weights do not decide; see the formula in frameworks.toml."""
+
+    attention: float
+    """Share of the processor's 32-bit operations that attention to earlier tokens reaches."""
+    layer_s: float
+    basis: str
+    error: float
+    scores: bool = False
+    """Whether the vocabulary's scores are worked out for every token of a prompt, not for the last alone."""
+
+
 class DecodeModel(_Decode, frozen=True, forbid_unknown_fields=True):
     """For a processor, and for a GPU that shares its memory; types of weights have efficiencies of their own."""
 
     error: float
+    thread_bytes_per_s: float
+    """The most that one thread reads, however much more the memory gives."""
+    attention: float
+    """Share of the processor's 32-bit operations that attention to earlier tokens reaches."""
     splits: bool = False
     """Whether the processor computes the layers that do not fit on a GPU."""
     gpu: GpuDecode | None = None
+    prompt: PromptModel | None = None

@@ -1,12 +1,12 @@
 """What each precision would give: size, memory while chatting, decode speed and quality, each with its basis."""
 
 from engine.advice.catalogue import Catalogue, Precision
-from engine.advice.lessons import correct_memory, correct_speed
+from engine.advice.lessons import SpeedKind, correct_memory, correct_speed
 from engine.advice.memory import forecast_memory
 from engine.advice.records import Estimate, PrecisionForecast
 from engine.advice.room import Room, measure_room
 from engine.advice.sizes import forecast_size
-from engine.advice.speed import forecast_decode
+from engine.advice.speed import forecast_decode, forecast_prompt
 from engine.hardware.facts import Hardware
 from engine.models.card import ModelCard
 
@@ -44,7 +44,11 @@ def _forecast_one(
     memory = forecast_memory(catalogue, entry.framework, size, card, context_length, hardware)
     factor, taught = correct_memory(catalogue, entry.framework, name, size.size_bytes)
     needed = memory.needed(factor)
-    speed = forecast_decode(catalogue, entry.framework, size, hardware, card, needed, room)
+    asked = (catalogue, entry.framework, size, hardware, card, needed, room)
+
+    def corrected(speed: Estimate, kind: SpeedKind) -> Estimate:
+        return correct_speed(catalogue, entry.framework, name, size.size_bytes, speed, kind)
+
     size_basis = "the model's tensors as they are" if entry.keeps else catalogue.files[entry.framework].basis
     return PrecisionForecast(
         precision=name,
@@ -56,7 +60,9 @@ def _forecast_one(
         ),
         size_bytes=Estimate(float(size.size_bytes), size_basis).within(catalogue.files[entry.framework].error),
         memory_bytes=memory.corrected(factor, taught),
-        decode_tokens_per_s=correct_speed(catalogue, entry.framework, name, size.size_bytes, speed),
+        decode_tokens_per_s=corrected(forecast_decode(*asked), "early"),
+        full_tokens_per_s=corrected(forecast_decode(*asked, context_length), "long"),
+        prompt_tokens_per_s=corrected(forecast_prompt(*asked), "prompt"),
         quality=_quality(entry),
         quality_words=entry.words,
         fits=room.fits(needed),

@@ -31,6 +31,11 @@ class Observation(Struct, frozen=True):
     """The model's card, where it is still here."""
     used_tokens: int = 0
     """Of the context, at most."""
+    long_tokens_per_s: float | None = None
+    """Decode speed when so many were used."""
+    prompt_tokens: int = 0
+    prompt_tokens_per_s: float | None = None
+    """While a prompt of `prompt_tokens` was read."""
 
     def is_of(self, card: ModelCard) -> bool:
         """Whether the artifact was made of this model."""
@@ -60,8 +65,13 @@ def _learn_one(row: PrecisionForecast, card: ModelCard, ours: Sequence[Observati
     quality = row.quality
     if same.kl_divergence is not None:
         quality = Estimate(same.kl_divergence, f"{here}: KL divergence from {same.reference}", measured=True)
+    prompt = row.prompt_tokens_per_s
+    if same.prompt_tokens_per_s is not None:
+        words = f"{here}: prompts of {same.prompt_tokens:,} tokens"
+        prompt = Estimate(same.prompt_tokens_per_s, words, measured=True)
     return structs.replace(
         row,
+        prompt_tokens_per_s=prompt,
         decode_tokens_per_s=Estimate(same.decode_tokens_per_s, here, measured=True),
         memory_bytes=structs.replace(memory, basis=basis),
         quality=quality,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from msgspec import structs
 
@@ -11,9 +12,11 @@ from engine.advice.memory import forecast_memory
 from engine.advice.records import Estimate, Lesson
 from engine.advice.room import measure_room
 from engine.advice.sizes import forecast_size
-from engine.advice.speed import forecast_decode
+from engine.advice.speed import forecast_decode, forecast_prompt
 from engine.hardware.facts import Hardware
 
+SpeedKind = Literal["early", "long", "prompt"]
+"""Decoding early in a conversation or in a long one, and reading a prompt."""
 ALIKE = 4.0
 """How many times larger or smaller a model may be for its memory to say something of another's."""
 
@@ -35,26 +38,36 @@ def _lessons(catalogue: Catalogue, hardware: Hardware, observations: Sequence[Ob
             catalogue, one.framework, size, one.card, one.context_length, hardware, one.used_tokens
         )
         room = measure_room(catalogue, one.framework, hardware, None)
-        speed = forecast_decode(catalogue, one.framework, size, hardware, one.card, memory.needed(), room)
+        asked = (catalogue, one.framework, size, hardware, one.card, memory.needed(), room)
         yield structs.replace(
             known,
-            speed=one.decode_tokens_per_s / speed.value if speed.value else None,
-            memory=one.peak_bytes / memory.estimate.value if memory.estimate.value else None,
+            early=_ratio(one.decode_tokens_per_s, forecast_decode(*asked)),
+            long=_ratio(one.long_tokens_per_s, forecast_decode(*asked, one.used_tokens)),
+            prompt=_ratio(one.prompt_tokens_per_s, forecast_prompt(*asked)),
+            memory=_ratio(one.peak_bytes, memory.estimate),
         )
 
 
-def correct_speed(catalogue: Catalogue, framework: str, precision: str, size_bytes: int, speed: Estimate) -> Estimate:
+def _ratio(measured: float | None, predicted: Estimate) -> float | None:
+    return measured / predicted.value if measured is not None and predicted.value else None
+
+
+def correct_speed(
+    catalogue: Catalogue, framework: str, precision: str, size_bytes: int, speed: Estimate, kind: SpeedKind
+) -> Estimate:
     """A predicted speed, corrected by the benchmark of the precision, else the framework, that is nearest in size.
 
-    Where the framework's speed cannot be predicted, that benchmark's own, by size.
+    Where the framework's speeds cannot be predicted, the early one is that benchmark's own, by size.
     """
+    model = catalogue.decode.get(framework)
     for lesson in _nearest(catalogue, framework, precision, size_bytes):
-        if framework not in catalogue.decode:
+        if model is None and kind == "early":
             value = lesson.decode_tokens_per_s * lesson.size_bytes / size_bytes
             return Estimate(round(value, 1), f"from the speed of {lesson.artifact}, measured here, by size; rough")
-        if speed.value is not None and lesson.speed is not None:
-            corrected = Estimate(round(speed.value * lesson.speed, 1), f"{speed.basis}; {_told(lesson, lesson.speed)}")
-            return corrected.within(catalogue.decode[framework].error)
+        ratio: float | None = getattr(lesson, kind)
+        if model is not None and speed.value is not None and ratio is not None:
+            corrected = Estimate(round(speed.value * ratio, 1), f"{speed.basis}; {_told(lesson, ratio)}")
+            return corrected.within(model.prompt.error if kind == "prompt" and model.prompt else model.error)
     return speed
 
 

@@ -65,7 +65,12 @@ class Lesson(Struct, frozen=True):
     precision: str
     size_bytes: int
     decode_tokens_per_s: float
-    speed: float | None = None
+    early: float | None = None
+    """Of the decode speed early in a conversation."""
+    long: float | None = None
+    """Of the decode speed in a long one."""
+    prompt: float | None = None
+    """Of the speed of reading a prompt."""
     memory: float | None = None
 
 
@@ -81,6 +86,11 @@ class PrecisionForecast(Struct, frozen=True):
     memory_bytes: Estimate
     """Weights, key/value cache at `context_length`, and buffers, while chatting."""
     decode_tokens_per_s: Estimate
+    """Early in a conversation."""
+    full_tokens_per_s: Estimate
+    """The same when `context_length` tokens are used."""
+    prompt_tokens_per_s: Estimate
+    """While a prompt is read."""
     quality: Estimate
     """KL divergence against the source as published for a larger model; the basis says which."""
     quality_words: str

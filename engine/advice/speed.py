@@ -14,6 +14,10 @@ from engine.text import printable
 
 EXPERT_ROLES = ("ffn_down", "ffn_other")
 """Where the weights of experts are."""
+PROMPT_TOKENS = 512
+"""The prompt that its speed is predicted for."""
+_NO_LAYERS = "unknown: the model's files do not say how many layers it has"
+_IDLE_EXPERTS = "unknown for a mixture of experts whose files do not say how many take part in a token"
 
 
 def forecast_decode(
@@ -24,8 +28,9 @@ def forecast_decode(
     card: ModelCard,
     needed: Needed,
     room: Room,
+    used_tokens: int = 0,
 ) -> Estimate:
-    """Tokens per second early in a conversation, of a model that needs so much memory.
+    """Tokens per second of a model that needs so much memory, early in a conversation or after so many tokens.
 
     On the GPU if all fits there. Where a part does, whole layers lie on the GPU and the others are computed by the
     processor, one after the other, if the framework can do that.
@@ -34,10 +39,10 @@ def forecast_decode(
     if model is None:
         return Estimate(None, f"no forecast for {catalogue.frameworks[framework].title} yet: measure it")
     if card.layers is None:
-        return Estimate(None, "unknown: the model's files do not say how many layers it has")
+        return Estimate(None, _NO_LAYERS)
     active = _active_share(card)
     if active is None:
-        return Estimate(None, "unknown for a mixture of experts whose files do not say how many take part in a token")
+        return Estimate(None, _IDLE_EXPERTS)
     layers = _layers_on_gpu(model, room, card.layers, needed.gpu_bytes)
     read = effort = multiplications = 0.0
     for part in size.parts:
@@ -54,6 +59,13 @@ def forecast_decode(
     seconds = (card.vocabulary or 0) * (on_gpu or model).vocabulary_entry_s
     rate = hardware.throughput.int8_ops_per_s.value if hardware.throughput else None
     sources, stated = [], False
+    if used_tokens:
+        if layers:
+            return Estimate(None, "unknown: how much slower long conversations are on a GPU was not measured")
+        attention_s = _attention_s(hardware, card, model.attention)
+        if attention_s is None:
+            return Estimate(None, "unknown: how fast the processor computes attention is not known")
+        seconds += used_tokens * attention_s
     for gpu, count in ((room.gpu, layers), (None, card.layers - layers)):
         if not count:
             continue
@@ -61,6 +73,10 @@ def forecast_decode(
         if bandwidth is None:
             return Estimate(None, source)
         stated = stated or not measured
+        if gpu is None and hardware.throughput and hardware.throughput.threads:
+            most = hardware.throughput.threads * model.thread_bytes_per_s
+            if most < bandwidth:
+                bandwidth, source = most, f"{source}, of which its threads read {most / 1e9:.0f} GB/s at most"
         own = on_gpu if gpu else None
         seconds += count * (own or model).layer_s
         seconds += (read / own.efficiency if own else effort) * count / card.layers / bandwidth
@@ -79,6 +95,55 @@ def forecast_decode(
         return speed.within(model.error)
     lowest, highest = (all_there or model).stated
     return replace(speed, low=lowest / seconds, high=highest / seconds)
+
+
+def forecast_prompt(
+    catalogue: Catalogue,
+    framework: str,
+    size: SizeForecast,
+    hardware: Hardware,
+    card: ModelCard,
+    needed: Needed,
+    room: Room,
+) -> Estimate:
+    """Tokens per second while a prompt of PROMPT_TOKENS is read: its tokens share the reading of the weights, and what
+    takes the time is multiplying them.
+    """
+    model = catalogue.decode.get(framework)
+    if model is None or model.prompt is None:
+        return Estimate(None, f"no forecast for {catalogue.frameworks[framework].title} yet: measure it")
+    if (active := _active_share(card)) is None:
+        return Estimate(None, _IDLE_EXPERTS)
+    if card.layers is None:
+        return Estimate(None, _NO_LAYERS)
+    if _layers_on_gpu(model, room, card.layers, needed.gpu_bytes):
+        return Estimate(None, "unknown: how fast a GPU reads prompts was not measured")
+    rate = hardware.throughput.int8_ops_per_s.value if hardware.throughput else None
+    attention_s = _attention_s(hardware, card, model.prompt.attention)
+    if not rate or attention_s is None:
+        return Estimate(None, "unknown: how fast the processor multiplies was not measured")
+    seconds = card.layers * model.prompt.layer_s + attention_s * PROMPT_TOKENS / 2
+    for part in size.parts:
+        scores = part.role == "output" or (part.role == "embedding" and size.tied)
+        if part.role == "vector" or (scores and not model.prompt.scores) or (part.role == "embedding" and not scores):
+            continue
+        kind = catalogue.types.get(part.type)
+        if kind is None or not kind.prompt:
+            return Estimate(None, f"unknown: how fast prompts are read with weights of {part.type} was not measured")
+        taking_part = active if part.role in EXPERT_ROLES else 1.0
+        seconds += taking_part * 2 * part.parameters / (rate * kind.prompt)
+    basis = (
+        f"a prompt of {PROMPT_TOKENS} tokens, and {rate / 1e9:.0f} billion 8-bit operations a second of the processor"
+    )
+    return Estimate(round(1 / seconds, 1), f"{basis}; {model.prompt.basis}").within(model.prompt.error)
+
+
+def _attention_s(hardware: Hardware, card: ModelCard, share: float) -> float | None:
+    """Seconds that attending to one earlier token takes: products of its keys and values with all heads' queries."""
+    rate = hardware.throughput.float32_ops_per_s.value if hardware.throughput else None
+    if not (rate and share and card.layers and card.heads and card.head_width):
+        return None
+    return 4 * card.layers * card.heads * card.head_width / (rate * share)
 
 
 def _active_share(card: ModelCard) -> float | None:

@@ -104,5 +104,5 @@ def _as_it_is(catalogue: Catalogue, hardware: Hardware, card: ModelCard, budget_
     if card.is_source and not room.fits(needed):
         return None
     speed = forecast_decode(catalogue, framework, size, hardware, card, needed, room)
-    speed = correct_speed(catalogue, framework, "", size.size_bytes, speed)
+    speed = correct_speed(catalogue, framework, "", size.size_bytes, speed, "early")
     return Verdict(room.fits(needed), framework, "", length, memory.corrected(factor, why), speed)

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from collections.abc import Sequence
 
-from engine.advice.records import Answer, Plan, PrecisionForecast, Ranked, Recommendation
+from engine.advice.records import Answer, Estimate, Plan, PrecisionForecast, Ranked, Recommendation
 from engine.cli.choice import advise
 from engine.cli.plan import basis_text, estimate_text, plan_lines
 from engine.cli.table import table
@@ -153,10 +153,17 @@ def _precisions(screen: Output, recommendation: Recommendation) -> None:
         ("size", shown.size_bytes, human_bytes),
         ("memory", shown.memory_bytes, human_bytes),
         ("tokens/s", shown.decode_tokens_per_s, _number),
+        (_also("tokens/s with all of the context used", shown.full_tokens_per_s), shown.full_tokens_per_s, _number),
+        (_also("tokens/s of a prompt", shown.prompt_tokens_per_s), shown.prompt_tokens_per_s, _number),
         ("quality", shown.quality, _number),
     ):
         if estimate.basis:
             screen.say(f"{title}: {basis_text(estimate, unit)}", "  ", "dim")
+
+
+def _also(title: str, estimate: Estimate) -> str:
+    """The title of what the table does not show, with its value."""
+    return f"{title}, {estimate_text(estimate, _number)}" if estimate.value is not None else title
 
 
 def _number(value: float | None) -> str:

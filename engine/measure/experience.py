@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from engine.advice.learning import Observation
+from engine.advice.speed import PROMPT_TOKENS
 from engine.errors import EdgewiseError
 from engine.library import list_artifacts
 from engine.measure.kept import measurement_of
-from engine.measure.records import DECODE_TOKENS
+from engine.measure.records import DECODE_TOKENS, Sample
 from engine.models import find_model, packaged_card
 from engine.models.card import ModelCard
 
@@ -29,6 +30,10 @@ def observations_here(machine: str) -> tuple[Observation, ...]:
         source = (about.source.get("origin"), about.source.get("path"))
         if source not in cards:  # several artifacts of one source read its headers once
             cards[source] = source_here(about.source)
+        longest, near = (
+            benchmark.points[-1],
+            min(benchmark.points, key=lambda one: abs(one.prompt_tokens - PROMPT_TOKENS)),
+        )
         observation = Observation(
             about.id,
             about.framework,
@@ -41,10 +46,17 @@ def observations_here(machine: str) -> tuple[Observation, ...]:
             quality.kl_divergence.mean if quality else None,
             quality.reference if quality else "",
             cards[source],
-            benchmark.points[-1].prompt_tokens + DECODE_TOKENS,
+            longest.prompt_tokens + DECODE_TOKENS,
+            _median(longest.decode_tokens_per_s),
+            near.prompt_tokens,
+            _median(near.prefill_tokens_per_s),
         )
         found.append((benchmark.measured_at, observation))
     return tuple(one for _, one in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _median(sample: Sample | None) -> float | None:
+    return round(sample.median, 1) if sample else None
 
 
 def source_here(source: Mapping[str, Any]) -> ModelCard | None:

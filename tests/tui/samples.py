@@ -142,6 +142,8 @@ def _forecast(
         size_bytes=Estimate(mib * MIB, "each tensor's elements times the bits of its type"),
         memory_bytes=Estimate((mib + 180) * MIB, "size, key/value cache of 4096 tokens at 16 bits, and buffers"),
         decode_tokens_per_s=Estimate(speed, "memory bandwidth measured here, 21 GB/s, over the bytes read per token"),
+        full_tokens_per_s=Estimate(speed and 0.6 * speed, "attention to 4096 tokens added"),
+        prompt_tokens_per_s=Estimate(speed and 3 * speed, "a prompt of 512 tokens, and 80 billion 8-bit operations"),
         quality=Estimate(kld, "KL divergence published for Llama-3-8B; a small model loses more"),
         quality_words=words,
         fits=name != "F16",

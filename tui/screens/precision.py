@@ -255,23 +255,29 @@ def _options_line(text: str) -> Content:
 def basis(forecast: "PrecisionForecast", options: str = "") -> Content:
     """The options of a row, and where each of its numbers comes from."""
 
-    def told(label: str, estimate: "Estimate", words: "Callable[[float], str]" = human_bytes) -> Content:
+    def told(
+        label: str, estimate: "Estimate", words: "Callable[[float], str]" = human_bytes, of: Content | None = None
+    ) -> Content:
         origin = "measured" if estimate.measured else "predicted" if estimate.value is not None else "unknown"
         if estimate.low is not None and estimate.high is not None:
             origin += f", {words(estimate.low)} to {words(estimate.high)}"
+        shown = Content.assemble(approximate(estimate, words), of, "; ") if of else ""
         return Content.assemble(
-            (f"{label:<10}", "$foreground-muted"), f"{origin}: ", plain(estimate.basis or "no basis given")
+            (f"{label:<10}", "$foreground-muted"), shown, f"{origin}: ", plain(estimate.basis or "no basis given")
         )
 
-    found = [
+    def rate(speed: float) -> str:
+        return f"{speed:.3g} tokens/s"
+
+    count = forecast.fallback_tensors
+    return lines(
         heading(f"What {forecast.title or forecast.precision} is based on"),
         *([_options_line(options)] if options else []),
+        *([caution(f"{count} tensors have rows that do not divide, and are kept in a larger type.")] if count else []),
         told("Size", forecast.size_bytes),
         told("Memory", forecast.memory_bytes),
-        told("Speed", forecast.decode_tokens_per_s, lambda speed: f"{speed:.3g} tokens/s"),
+        told("Speed", forecast.decode_tokens_per_s, rate),
+        told("Later", forecast.full_tokens_per_s, rate, plain(" when all of the context is used")),
+        told("Prompts", forecast.prompt_tokens_per_s, rate, plain(" while one is read")),
         told("Quality", forecast.quality),
-    ]
-    if forecast.fallback_tensors:
-        count = forecast.fallback_tensors
-        found.append(caution(f"{count} tensors have rows that do not divide, and are kept in a larger type."))
-    return lines(*found)
+    )

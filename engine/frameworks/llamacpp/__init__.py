@@ -128,7 +128,7 @@ class LlamaCpp(Struct, frozen=True):
                 },
                 Cost(
                     disk_bytes=Estimate(half, "two bytes a parameter"),
-                    peak_memory_bytes=conversion_memory("llamacpp-convert", card),
+                    peak_memory_bytes=conversion_memory(f"llamacpp-convert-{outtype.lower()}", card),
                     time_s=Estimate(10 + half / CONVERT_BYTES_PER_SECOND, "270 MB took 20 s on two x86-64 cores"),
                 ),
             ),

@@ -25,7 +25,7 @@ def machine(
         memory=Memory(usable_bytes=Fact(usable, "meminfo")),
         accelerators=accelerators,
         board=Fact(board, "/proc/device-tree/model"),
-        throughput=Throughput(memory_bytes_per_s=Fact(bandwidth, "measured")) if bandwidth else None,
+        throughput=Throughput(memory_bytes_per_s=Fact(bandwidth, "measured"), threads=16) if bandwidth else None,
     )
 
 

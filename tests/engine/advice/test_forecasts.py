@@ -131,6 +131,13 @@ class TestMemory:
         assert room.gpu_limit_bytes == 6 * GIB
 
 
+def measured_machine(int8_ops_per_s=1e11):
+    """One whose memory and whose arithmetic were measured."""
+    found = machine(bandwidth=30e9)
+    rates = {"int8_ops_per_s": Fact(int8_ops_per_s, "measured"), "float32_ops_per_s": Fact(5e10, "measured")}
+    return structs.replace(found, throughput=structs.replace(found.throughput, **rates))
+
+
 class TestSpeed:
     # tokens/s seen for SmolLM2-135M on two cores of a server that reads 32 GB/s with both
     SEEN = (("F16", 83.6), ("Q8_0", 115.7), ("Q6_K", 120.2), ("Q5_K_M", 116.5), ("Q4_K_M", 133.7), ("Q4_0", 174.8))
@@ -169,7 +176,45 @@ class TestSpeed:
         rows = forecast(CATALOGUE, "llamacpp", pi, SMOLLM2, 2048)
         speed = rows[0].decode_tokens_per_s
         assert "measured here, 9.0 GB/s" in speed.basis
-        assert (speed.low, speed.high) == pytest.approx((speed.value / 1.3, speed.value / 0.7))
+        error = CATALOGUE.decode["llamacpp"].error
+        assert (speed.low, speed.high) == pytest.approx((speed.value / (1 + error), speed.value / (1 - error)))
+
+    def test_a_thread_reads_no_more_however_much_the_memory_gives(self):
+        fast = machine(bandwidth=400e9)
+        narrow = structs.replace(fast, throughput=structs.replace(fast.throughput, threads=2))
+        rows = forecast(CATALOGUE, "llamacpp", narrow, LLAMA_8B, 2048)
+        assert "400.0 GB/s, of which its threads read 45 GB/s at most" in rows[0].decode_tokens_per_s.basis
+        assert speeds(narrow, LLAMA_8B) == speeds(machine(bandwidth=45e9), LLAMA_8B)
+
+    def test_a_long_conversation_is_slower_by_what_attention_takes(self):
+        rows = {length: forecast(CATALOGUE, "llamacpp", measured_machine(), SMOLLM2, length) for length in (1024, 4096)}
+        for short, long in zip(rows[1024], rows[4096], strict=True):
+            early, some, full = (
+                1 / (estimate.value or 0)
+                for estimate in (short.decode_tokens_per_s, short.full_tokens_per_s, long.full_tokens_per_s)
+            )
+            assert full - early == pytest.approx(4 * (some - early), rel=0.05)
+        for bare in (machine(bandwidth=30e9), MACHINES["nvidia"]):
+            row = forecast(CATALOGUE, "llamacpp", bare, SMOLLM2, 1024)[0]
+            assert row.full_tokens_per_s.value is None
+            assert row.full_tokens_per_s.basis.startswith("unknown: how")
+
+    def test_a_prompt_is_as_fast_as_the_processor_multiplies(self):
+        slow, fast = (
+            {row.precision: row.prompt_tokens_per_s for row in forecast(CATALOGUE, name, hardware, SMOLLM2, 2048)}
+            for name, hardware in (("llamacpp", measured_machine(1e11)), ("llamacpp", measured_machine(2e11)))
+        )
+        for name, estimate in slow.items():
+            assert estimate.value
+            assert estimate.value < fast[name].value <= 2.01 * estimate.value
+            assert "100 billion 8-bit operations" in estimate.basis
+        for bare in (machine(bandwidth=30e9), MACHINES["nvidia"]):
+            row = forecast(CATALOGUE, "llamacpp", bare, SMOLLM2, 1024)[0]
+            assert row.prompt_tokens_per_s.value is None
+            assert row.prompt_tokens_per_s.basis.startswith("unknown: how fast")
+        row = forecast(CATALOGUE, "mlx", measured_machine(), SMOLLM2, 1024)[0]
+        assert row.prompt_tokens_per_s.value is None
+        assert "measure it" in row.prompt_tokens_per_s.basis
 
     def test_a_mixture_of_experts_reads_those_that_take_part(self):
         hardware = machine(bandwidth=30e9)

@@ -55,6 +55,25 @@ def test_a_prediction_is_corrected_by_how_far_another_one_was_off() -> None:
         assert low < (row.memory_bytes.value or 0) < high
 
 
+def test_long_conversations_and_prompts_are_corrected_by_lessons_of_their_own() -> None:
+    rates = Fact(1e11, "measured"), Fact(5e10, "measured")
+    machine = msgspec.structs.replace(MACHINE, throughput=Throughput(Fact(20e9, "measured"), *rates, 4, ""))
+    before = forecasts(machine)
+    row = before["Q8_0"]
+    assert row.full_tokens_per_s.value
+    assert row.prompt_tokens_per_s.value
+    lesson = seen(
+        "Q8_0", 1.0, 1.0, long_tokens_per_s=0.5 * row.full_tokens_per_s.value, prompt_tokens=512,
+        prompt_tokens_per_s=2 * row.prompt_tokens_per_s.value,
+    )  # fmt: skip
+    after = forecasts(machine, lesson)
+    for name, row in after.items():
+        assert ratio(row, before[name], "full_tokens_per_s") == pytest.approx(0.5, rel=0.01)
+        assert ratio(row, before[name], "prompt_tokens_per_s") == pytest.approx(2.0, rel=0.01)
+        assert "× 0.50, as other-q8_0 showed here" in row.full_tokens_per_s.basis
+        assert "× 2.00, as other-q8_0 showed here" in row.prompt_tokens_per_s.basis
+
+
 def test_the_same_precision_counts_before_another_and_the_nearest_size_before_the_rest() -> None:
     before = forecasts()
     after = forecasts(MACHINE, seen("Q8_0", 0.8, 1.0), seen("Q2_K", 0.5, 1.0))
