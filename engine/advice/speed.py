@@ -90,6 +90,11 @@ def forecast_decode(
         basis += f", and {rate / 1e9:.0f} billion 8-bit operations a second of the processor"
     if active < 1:
         basis += f"; of the experts' weights {active:.0%} are read for a token"
+    if used_tokens:
+        basis = (
+            f"as early in a conversation, and attention to {used_tokens:,} tokens, for which {model.attention:.0%} "
+            "of the processor's 32-bit operations are reached"
+        )
     speed = Estimate(round(1 / seconds, 1), f"{basis}; {(all_there or model).basis}")
     if not stated:
         return speed.within(model.error)

@@ -256,12 +256,12 @@ def basis(forecast: "PrecisionForecast", options: str = "") -> Content:
     """The options of a row, and where each of its numbers comes from."""
 
     def told(
-        label: str, estimate: "Estimate", words: "Callable[[float], str]" = human_bytes, of: Content | None = None
+        label: str, estimate: "Estimate", words: "Callable[[float], str]" = human_bytes, when: str = ""
     ) -> Content:
         origin = "measured" if estimate.measured else "predicted" if estimate.value is not None else "unknown"
         if estimate.low is not None and estimate.high is not None:
             origin += f", {words(estimate.low)} to {words(estimate.high)}"
-        shown = Content.assemble(approximate(estimate, words), of, "; ") if of else ""
+        shown = Content.assemble(approximate(estimate, words), f" {when}; ") if when else ""
         return Content.assemble(
             (f"{label:<10}", "$foreground-muted"), shown, f"{origin}: ", plain(estimate.basis or "no basis given")
         )
@@ -277,7 +277,7 @@ def basis(forecast: "PrecisionForecast", options: str = "") -> Content:
         told("Size", forecast.size_bytes),
         told("Memory", forecast.memory_bytes),
         told("Speed", forecast.decode_tokens_per_s, rate),
-        told("Later", forecast.full_tokens_per_s, rate, plain(" when all of the context is used")),
-        told("Prompts", forecast.prompt_tokens_per_s, rate, plain(" while one is read")),
+        told("Later", forecast.full_tokens_per_s, rate, "when all of the context is used"),
+        told("Prompts", forecast.prompt_tokens_per_s, rate, "while one is read"),
         told("Quality", forecast.quality),
     )
