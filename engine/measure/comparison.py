@@ -86,12 +86,16 @@ def _figures(sweep: Sweep, row: Row) -> Iterator[str]:
     yield f"{1 - found.peak_bytes / other.peak_bytes:.0%}" if found and other else ""
     speed = found.points[0].decode_tokens_per_s if found else None
     against = other.points[0].decode_tokens_per_s if other else None
-    mark = "" if found is None or found.conditions.sound else "?"
+    mark, either = _doubt(found), _doubt(found) or _doubt(other)
     yield f"{speed.median:.1f}{mark}" if speed else "unknown"
-    yield f"{speed.median / against.median:.2f}×" if speed and against else ""
+    yield f"{speed.median / against.median:.2f}×{either}" if speed and against else ""
     yield f"{quality.kl_divergence.mean:.4f}" if quality else "unknown"
     yield f"{quality.same_top.mean:.1%}" if quality else "unknown"
     yield f"{quality.kept:.1%}" if quality else "unknown"
+
+
+def _doubt(benchmark: Benchmark | None) -> str:
+    return "" if benchmark is None or benchmark.conditions.sound else "?"
 
 
 def _claim(row: Row, catalogue: Catalogue) -> Iterator[str]:

@@ -29,7 +29,9 @@ class TestSweep:
 
     def test_what_was_disturbed_is_marked_and_on_no_front(self) -> None:
         disturbed = Row("Q4_K_M", candidate(benchmark=benchmark(conditions=BUSY)))
-        assert figures(Sweep("tiny", (F16, disturbed)))["Q4_K_M"]["Tokens/s"].endswith("?")
+        cells = figures(Sweep("tiny", (F16, disturbed)))["Q4_K_M"]
+        assert cells["Tokens/s"].endswith("?")
+        assert cells["faster"].endswith("×?")
 
     def test_what_was_not_measured_is_unknown(self) -> None:
         bare = Row("Q4_K_M", candidate(benchmark=None, quality=None))
