@@ -182,7 +182,7 @@ def _bandwidth(catalogue: Catalogue, hardware: Hardware, gpu: Accelerator | None
     else:
         throughput = hardware.throughput
         if throughput is not None and (measured := throughput.memory_bytes_per_s.value):
-            return measured, True, f"memory bandwidth measured here, {measured / 1e9:.1f} GB/s"
+            return measured, True, f"measured memory bandwidth, {measured / 1e9:.1f} GB/s"
         named = [hardware.board.value, hardware.cpu.model.value]
         known = [(hardware.name, hardware.memory.bandwidth_bytes_per_s)]
         missing = "memory bandwidth was not measured"

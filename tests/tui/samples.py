@@ -126,7 +126,7 @@ def judge(card: ModelCard) -> Verdict:
     """A machine with 2 GiB: quantized files fit as they are, larger models at Q4_K_M, very large ones not at all."""
     as_it_is, fits = bool(card.quantized and card.framework), card.size_bytes < 8 * GIB
     needed = Estimate((card.size_bytes if as_it_is else card.size_bytes / 3) + 180e6, "weights, cache and buffers")
-    speed = Estimate(2e10 / card.size_bytes, "memory bandwidth measured here, 21 GB/s")
+    speed = Estimate(2e10 / card.size_bytes, "measured memory bandwidth, 21 GB/s")
     framework = card.framework if as_it_is else "llamacpp"
     return Verdict(fits, framework, "" if as_it_is or not fits else "Q4_K_M", 4096, needed, speed)
 
@@ -141,7 +141,7 @@ def _forecast(
         bits_per_weight=Estimate(bits, "bits per block of the format"),
         size_bytes=Estimate(mib * MIB, "each tensor's elements times the bits of its type"),
         memory_bytes=Estimate((mib + 180) * MIB, "size, key/value cache of 4096 tokens at 16 bits, and buffers"),
-        decode_tokens_per_s=Estimate(speed, "memory bandwidth measured here, 21 GB/s, over the bytes read per token"),
+        decode_tokens_per_s=Estimate(speed, "measured memory bandwidth, 21 GB/s, over the bytes read per token"),
         full_tokens_per_s=Estimate(speed and 0.6 * speed, "attention to 4096 tokens added"),
         prompt_tokens_per_s=Estimate(speed and 3 * speed, "a prompt of 512 tokens, and 80 billion 8-bit operations"),
         quality=Estimate(kld, "KL divergence published for Llama-3-8B; a small model loses more"),

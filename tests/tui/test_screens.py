@@ -184,7 +184,7 @@ class TestModel:
             assert "✗ does not fit" in shown(pilot.app)
             text = shown(pilot.app)
             assert text.index("On the hub, fetched when") < text.index("Qwen2.5-1.5B-Instruct")
-            assert "Speed         memory bandwidth measured here" in text
+            assert "Speed         measured memory bandwidth" in text
 
     async def test_an_estimated_card_says_so(self, world: World) -> None:
         world.cards.append(
@@ -273,7 +273,7 @@ class TestPrecision:
             await go(pilot, "precision")
             text = shown(pilot.app)
             assert "~100 MiB" in text
-            assert "predicted: memory bandwidth measured here" in text
+            assert "predicted: measured memory bandwidth" in text
             assert "30 tensors have rows that do not divide" in text
             await press(pilot, "end")
             assert "What F16 is based on" in shown(pilot.app)

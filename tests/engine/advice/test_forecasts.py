@@ -175,7 +175,7 @@ class TestSpeed:
         pi = machine(architecture="aarch64", board="Raspberry Pi 5 Model B", bandwidth=9e9)
         rows = forecast(CATALOGUE, "llamacpp", pi, SMOLLM2, 2048)
         speed = rows[0].decode_tokens_per_s
-        assert "measured here, 9.0 GB/s" in speed.basis
+        assert "measured memory bandwidth, 9.0 GB/s" in speed.basis
         error = CATALOGUE.decode["llamacpp"].error
         assert (speed.low, speed.high) == pytest.approx((speed.value / (1 + error), speed.value / (1 - error)))
 
@@ -240,7 +240,7 @@ class TestSpeed:
         assert none.value < half.value < all_of_it.value
         assert half.value == pytest.approx(none.value * 2, rel=0.15), "the processor's half takes nearly all the time"
         assert "of 32 layers: memory bandwidth of NVIDIA RTX 4090" in half.basis
-        assert "of 32 layers: memory bandwidth measured here" in half.basis
+        assert "of 32 layers: measured memory bandwidth" in half.basis
         assert speed(9 * GIB, None).value is None
 
     def test_unknown_stays_unknown(self):
