@@ -16,6 +16,8 @@ EXPERT_ROLES = ("ffn_down", "ffn_other")
 """Where the weights of experts are."""
 PROMPT_TOKENS = 512
 """The prompt that its speed is predicted for."""
+_SEEN_WITH = "avx512"
+"""The instruction set of the processors on which attention and the reading of prompts were compared with this."""
 _NO_LAYERS = "unknown: the model's files do not say how many layers it has"
 _IDLE_EXPERTS = "unknown for a mixture of experts whose files do not say how many take part in a token"
 
@@ -96,6 +98,8 @@ def forecast_decode(
             "of the processor's 32-bit operations are reached"
         )
     speed = Estimate(round(1 / seconds, 1), f"{basis}; {(all_there or model).basis}")
+    if used_tokens and not _seen_alike(hardware):
+        return speed
     if not stated:
         return speed.within(model.error)
     lowest, highest = (all_there or model).stated
@@ -140,7 +144,13 @@ def forecast_prompt(
     basis = (
         f"a prompt of {PROMPT_TOKENS} tokens, and {rate / 1e9:.0f} billion 8-bit operations a second of the processor"
     )
-    return Estimate(round(1 / seconds, 1), f"{basis}; {model.prompt.basis}").within(model.prompt.error)
+    speed = Estimate(round(1 / seconds, 1), f"{basis}; {model.prompt.basis}")
+    return speed.within(model.prompt.error) if _seen_alike(hardware) else speed
+
+
+def _seen_alike(hardware: Hardware) -> bool:
+    """Whether predictions were compared with a processor like this one's, so that their range is known."""
+    return _SEEN_WITH in (hardware.cpu.instruction_sets.value or ())
 
 
 def _attention_s(hardware: Hardware, card: ModelCard, share: float) -> float | None:
