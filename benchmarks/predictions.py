@@ -26,7 +26,6 @@ from engine.advice.catalogue import Catalogue
 from engine.advice.learning import Observation
 from engine.advice.lessons import SpeedKind, correct_memory, correct_speed, teach
 from engine.advice.memory import forecast_memory
-from engine.advice.records import Estimate
 from engine.advice.room import measure_room
 from engine.advice.sizes import forecast_size
 from engine.advice.speed import PROMPT_TOKENS, forecast_decode, forecast_prompt
@@ -247,19 +246,22 @@ def predictions(
             corrected = memory.corrected(factor, taught).value
             yield f"memory, corrected {one.context_length}:{one.used_tokens}", corrected, one.peak_bytes
         room = measure_room(catalogue, row.framework, hardware, None)
-        asked = (catalogue, row.framework, size, during(one, hardware), card, memory.needed(), room)
-        kinds: list[tuple[SpeedKind, str, Estimate, float | None]] = [
-            ("early" if one.used_tokens < EARLY else "long", "decode", forecast_decode(*asked, one.used_tokens),
-             one.decode_tokens_per_s),
-        ]  # fmt: skip
+        asked = [
+            (catalogue, row.framework, size, machine, card, memory.needed(), room)
+            for machine in (during(one, hardware), hardware)
+        ]
+        early: SpeedKind = "early" if one.used_tokens < EARLY else "long"
+        decoding = [forecast_decode(*each, one.used_tokens) for each in asked]
+        speeds = [(early, "decode", decoding, one.decode_tokens_per_s)]
         if one.used_tokens // PROMPT_TOKENS == 1:
-            kinds.append(("prompt", "prompt", forecast_prompt(*asked), one.prompt_tokens_per_s))
-        for kind, what, speed, measured in kinds:
+            speeds.append(("prompt", "prompt", [forecast_prompt(*each) for each in asked], one.prompt_tokens_per_s))
+        for kind, what, (then, now), measured in speeds:
             if measured is None:
                 continue
-            yield f"{what} tokens/s {one.context_length}:{one.used_tokens}", speed.value, measured
-            corrected_speed = correct_speed(catalogue, row.framework, row.precision, size.size_bytes, speed, kind)
-            if corrected_speed != speed:
+            yield f"{what} tokens/s {one.context_length}:{one.used_tokens}", then.value, measured
+            # Lessons are drawn with the machine as it is now, and so is what they correct.
+            corrected_speed = correct_speed(catalogue, row.framework, row.precision, size.size_bytes, now, kind)
+            if corrected_speed != now:
                 what = f"{what} tokens/s, corrected {one.context_length}:{one.used_tokens}"
                 yield what, corrected_speed.value, measured
     plan = frameworks.make_plan(card, row.framework, row.precision, hardware)
