@@ -18,7 +18,7 @@ from engine.hardware.facts import Hardware
 SpeedKind = Literal["early", "long", "prompt"]
 """Decoding early in a conversation or in a long one, and reading a prompt."""
 ERRORS: dict[SpeedKind, float] = {"early": 0.4, "long": 0.4, "prompt": 0.25}
-"""By which share speeds were seen to miss that benchmarks of other models had corrected; see benchmarks/predictions.py."""
+"""By which share speeds that other models' benchmarks had corrected were seen to miss by benchmarks/predictions.py."""
 ALIKE = 4.0
 """How many times larger or smaller a model may be for its memory to say something of another's."""
 
