@@ -246,12 +246,9 @@ def predictions(
             corrected = memory.corrected(factor, taught).value
             yield f"memory, corrected {one.context_length}:{one.used_tokens}", corrected, one.peak_bytes
         room = measure_room(catalogue, row.framework, hardware, None)
-        asked = [
-            (catalogue, row.framework, size, machine, card, memory.needed(), room)
-            for machine in (during(one, hardware), hardware)
-        ]
+        asked = [(catalogue, row.framework, size, machine, card) for machine in (during(one, hardware), hardware)]
         early: SpeedKind = "early" if one.used_tokens < EARLY else "long"
-        decoding = [forecast_decode(*each, one.used_tokens) for each in asked]
+        decoding = [forecast_decode(*each, memory.needed(), room, one.used_tokens) for each in asked]
         speeds = [(early, "decode", decoding, one.decode_tokens_per_s)]
         if one.used_tokens // PROMPT_TOKENS == 1:
             speeds.append(("prompt", "prompt", [forecast_prompt(*each) for each in asked], one.prompt_tokens_per_s))

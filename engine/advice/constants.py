@@ -92,10 +92,12 @@ class DecodeModel(_Decode, frozen=True, forbid_unknown_fields=True):
     """For a processor, and for a GPU that shares its memory; types of weights have efficiencies of their own."""
 
     error: float
-    thread_bytes_per_s: float
-    """The most that one thread reads, however much more the memory gives."""
-    attention: float
-    """Share of the processor's 32-bit operations that attention to earlier tokens reaches."""
+    processor: bool = True
+    """Whether it holds for processors, and not only for such GPUs."""
+    thread_bytes_per_s: float = 0.0
+    """The most that one thread of a processor reads, however much more the memory gives; 0 is unknown."""
+    attention: float = 0.0
+    """Share of a processor's 32-bit operations that attention to earlier tokens reaches; 0 is unknown."""
     splits: bool = False
     """Whether the processor computes the layers that do not fit on a GPU."""
     gpu: GpuDecode | None = None

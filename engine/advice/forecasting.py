@@ -44,7 +44,7 @@ def _forecast_one(
     memory = forecast_memory(catalogue, entry.framework, size, card, context_length, hardware)
     factor, taught = correct_memory(catalogue, entry.framework, name, size.size_bytes)
     needed = memory.needed(factor)
-    asked = (catalogue, entry.framework, size, hardware, card, needed, room)
+    asked = (catalogue, entry.framework, size, hardware, card)
 
     def corrected(speed: Estimate, kind: SpeedKind) -> Estimate:
         return correct_speed(catalogue, entry.framework, name, size.size_bytes, speed, kind)
@@ -60,8 +60,8 @@ def _forecast_one(
         ),
         size_bytes=Estimate(float(size.size_bytes), size_basis).within(catalogue.files[entry.framework].error),
         memory_bytes=memory.corrected(factor, taught),
-        decode_tokens_per_s=corrected(forecast_decode(*asked), "early"),
-        full_tokens_per_s=corrected(forecast_decode(*asked, context_length), "long"),
+        decode_tokens_per_s=corrected(forecast_decode(*asked, needed, room), "early"),
+        full_tokens_per_s=corrected(forecast_decode(*asked, needed, room, context_length), "long"),
         prompt_tokens_per_s=corrected(forecast_prompt(*asked), "prompt"),
         quality=_quality(entry),
         quality_words=entry.words,

@@ -40,11 +40,11 @@ def _lessons(catalogue: Catalogue, hardware: Hardware, observations: Sequence[Ob
             catalogue, one.framework, size, one.card, one.context_length, hardware, one.used_tokens
         )
         room = measure_room(catalogue, one.framework, hardware, None)
-        asked = (catalogue, one.framework, size, hardware, one.card, memory.needed(), room)
+        asked, needed = (catalogue, one.framework, size, hardware, one.card), memory.needed()
         yield structs.replace(
             known,
-            early=_ratio(one.decode_tokens_per_s, forecast_decode(*asked)),
-            long=_ratio(one.long_tokens_per_s, forecast_decode(*asked, one.used_tokens)),
+            early=_ratio(one.decode_tokens_per_s, forecast_decode(*asked, needed, room)),
+            long=_ratio(one.long_tokens_per_s, forecast_decode(*asked, needed, room, one.used_tokens)),
             prompt=_ratio(one.prompt_tokens_per_s, forecast_prompt(*asked)),
             memory=_ratio(one.peak_bytes, memory.estimate),
         )
@@ -59,15 +59,15 @@ def correct_speed(
 ) -> Estimate:
     """A predicted speed, corrected by the benchmark of the precision, else the framework, that is nearest in size.
 
-    Where the framework's speeds cannot be predicted, the early one is that benchmark's own, by size.
+    Where the framework's speed cannot be predicted here, the early one is that benchmark's own, by size.
     """
     model = catalogue.decode.get(framework)
     for lesson in _nearest(catalogue, framework, precision, size_bytes):
-        if model is None and kind == "early":
+        if speed.value is None and kind == "early" and (model is None or not model.processor):
             value = lesson.decode_tokens_per_s * lesson.size_bytes / size_bytes
             return Estimate(round(value, 1), f"from the speed of {lesson.artifact}, measured here, by size; rough")
         ratio: float | None = getattr(lesson, kind)
-        if model is not None and speed.value is not None and ratio is not None:
+        if speed.value is not None and ratio is not None:
             corrected = Estimate(round(speed.value * ratio, 1), f"{speed.basis}; {_told(lesson, ratio)}")
             return corrected.within(ERRORS[kind])
     return speed

@@ -65,13 +65,16 @@ def measure_room(catalogue: Catalogue, framework: str, hardware: Hardware, budge
     return Room(limit, basis, gpu, gpu_limit)
 
 
+def usable_gpus(catalogue: Catalogue, framework: str, hardware: Hardware) -> list[Accelerator]:
+    """The machine's GPUs that the framework computes on."""
+    apis = set(catalogue.frameworks[framework].gpu_apis)
+    return [gpu for gpu in hardware.accelerators if gpu.kind == "gpu" and apis & set(gpu.apis)]
+
+
 def _gpu_room(catalogue: Catalogue, framework: str, hardware: Hardware) -> tuple[Accelerator | None, int | None]:
     """The usable GPU with the most memory of its own, and how much of it is free."""
-    apis = catalogue.frameworks[framework].gpu_apis
     best: tuple[Accelerator | None, int | None] = (None, None)
-    for gpu in hardware.accelerators:
-        if gpu.kind != "gpu" or not set(apis) & set(gpu.apis):
-            continue
+    for gpu in usable_gpus(catalogue, framework, hardware):
         memory = gpu.memory_free_bytes.value
         if memory is None and gpu.memory_total_bytes.value is not None:
             memory = int(TOTAL_SHARE * gpu.memory_total_bytes.value)

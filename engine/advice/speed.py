@@ -6,7 +6,7 @@ from engine.advice.catalogue import Catalogue
 from engine.advice.constants import DecodeModel
 from engine.advice.devices import stated_bandwidth
 from engine.advice.records import Estimate
-from engine.advice.room import Needed, Room
+from engine.advice.room import Needed, Room, usable_gpus
 from engine.advice.sizes import SizeForecast
 from engine.hardware.facts import Accelerator, Hardware
 from engine.models.card import ModelCard
@@ -42,6 +42,9 @@ def forecast_decode(
         return Estimate(None, f"no forecast for {catalogue.frameworks[framework].title} yet: measure it")
     if card.layers is None:
         return Estimate(None, _NO_LAYERS)
+    gpus = usable_gpus(catalogue, framework, hardware)
+    if not (gpus or model.processor):
+        return Estimate(None, f"no forecast for {catalogue.frameworks[framework].title} on a processor: measure it")
     active = _active_share(card)
     if active is None:
         return Estimate(None, _IDLE_EXPERTS)
@@ -62,7 +65,7 @@ def forecast_decode(
     rate = hardware.throughput.int8_ops_per_s.value if hardware.throughput else None
     sources, stated = [], False
     if used_tokens:
-        if layers:
+        if gpus:
             return Estimate(None, "unknown: how much slower long conversations are on a GPU was not measured")
         attention_s = _attention_s(hardware, card, model.attention)
         if attention_s is None:
@@ -75,9 +78,9 @@ def forecast_decode(
         if bandwidth is None:
             return Estimate(None, source)
         stated = stated or not measured
-        if gpu is None and hardware.throughput and hardware.throughput.threads:
+        if not gpus and hardware.throughput:
             most = hardware.throughput.threads * model.thread_bytes_per_s
-            if most < bandwidth:
+            if 0 < most < bandwidth:
                 bandwidth, source = most, f"{source}, of which its threads read {most / 1e9:.0f} GB/s at most"
         own = on_gpu if gpu else None
         seconds += count * (own or model).layer_s
@@ -107,13 +110,7 @@ def forecast_decode(
 
 
 def forecast_prompt(
-    catalogue: Catalogue,
-    framework: str,
-    size: SizeForecast,
-    hardware: Hardware,
-    card: ModelCard,
-    needed: Needed,
-    room: Room,
+    catalogue: Catalogue, framework: str, size: SizeForecast, hardware: Hardware, card: ModelCard
 ) -> Estimate:
     """Tokens per second while a prompt of PROMPT_TOKENS is read: its tokens share the reading of the weights, and what
     takes the time is multiplying them.
@@ -125,7 +122,7 @@ def forecast_prompt(
         return Estimate(None, _IDLE_EXPERTS)
     if card.layers is None:
         return Estimate(None, _NO_LAYERS)
-    if _layers_on_gpu(model, room, card.layers, needed.gpu_bytes):
+    if usable_gpus(catalogue, framework, hardware):
         return Estimate(None, "unknown: how fast a GPU reads prompts was not measured")
     rate = hardware.throughput.int8_ops_per_s.value if hardware.throughput else None
     attention_s = _attention_s(hardware, card, model.prompt.attention)

@@ -104,10 +104,11 @@ def llama(
     tied: bool = False,
     header_bytes: int = 0,
     context_length: int = 8192,
+    head_width: int = 0,
 ) -> ModelCard:
     """A model of the Llama family in 16 bits, with its tensors grouped as a card groups them."""
-    head_width = width // heads
-    kv_width = kv_heads * head_width
+    head_width = head_width or width // heads
+    kv_width, query_width = kv_heads * head_width, heads * head_width
 
     def group(role: str, row_width: int, tensors: int, parameters: int) -> WeightGroup:
         kind, size = ("F32", 4) if role == "vector" else ("F16", 2)
@@ -116,7 +117,7 @@ def llama(
     weights = [
         group("embedding", width, 1, width * vocabulary),
         group("attention_v", width, layers, layers * width * kv_width),
-        group("attention_other", width, 3 * layers, layers * (width * kv_width + 2 * width * width)),
+        group("attention_other", width, 3 * layers, layers * (width * kv_width + 2 * width * query_width)),
         group("ffn_down", ffn, layers, layers * width * ffn),
         group("ffn_other", width, 2 * layers, 2 * layers * width * ffn),
         group("vector", width, 2 * layers + 1, (2 * layers + 1) * width),

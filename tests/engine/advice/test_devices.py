@@ -14,7 +14,7 @@ from engine.hardware import load_profile, save_profile
 from engine.hardware.facts import Hardware
 from engine.models import packaged_card
 
-from .machines import GIB, LLAMA_70B, MACHINES, SMOLLM2, gpu, llama, machine
+from .machines import GIB, LLAMA_8B, LLAMA_70B, MACHINES, SMOLLM2, gpu, llama, machine
 
 TREE, CATALOGUE = load_tree(), load_catalogue()
 DEVICES = CATALOGUE.devices
@@ -37,6 +37,7 @@ PLATFORMS = {
 
 
 LLAMA_2_7B = llama("llama-2-7b", 32, 4096, 11008, 32, 32, 32000, context_length=4096)
+QWEN3_4B = llama("qwen3-4b", 36, 2560, 9728, 32, 8, 151936, tied=True, head_width=128)
 TINYLLAMA = llama("tinyllama-1.1b", 22, 2048, 5632, 32, 4, 32000, context_length=2048)
 PUBLISHED = [
     # https://justine.lol/matmul/, llama.cpp and llamafile in March 2024
@@ -57,12 +58,24 @@ PUBLISHED = [
     ("rtx-5070", LLAMA_2_7B, "Q4_0", 127.54),
     ("rtx-5070-ti", LLAMA_2_7B, "Q4_0", 176.85),
     ("rtx-5080", LLAMA_2_7B, "Q4_0", 181.99),
+    # https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/BENCHMARKS.md
+    ("apple-m4-max-16-core-64gb", QWEN3_4B, "mlx-4bit", 134.5),
+    ("apple-m4-max-16-core-64gb", QWEN3_4B, "mlx-8bit", 86.9),
+    ("apple-m4-max-16-core-64gb", QWEN3_4B, "mlx-bf16", 52.5),
+    # https://github.com/ml-explore/mlx-lm/pull/1569
+    ("apple-m3-pro-18gb", QWEN3_4B, "mlx-4bit", 44.62),
+    # https://github.com/AlexsJones/llmfit/pull/1031
+    ("apple-m2-pro-16gb", LLAMA_8B, "mlx-4bit", 36.2),
+    ("apple-m2-pro-16gb", LLAMA_8B, "Q4_K_M", 33.0),
+    ("apple-m2-pro-16gb", LLAMA_8B, "Q8_0", 22.0),
+    # https://github.com/ml-explore/mlx-examples/issues/1029
+    ("apple-m3-max-16-core-64gb", LLAMA_70B, "mlx-4bit", 9.351),
 ]
 
 
 @pytest.mark.parametrize(("name", "card", "precision", "tokens_per_s"), PUBLISHED)
 def test_speeds_lie_around_those_that_were_published(name, card, precision, tokens_per_s):
-    rows = forecast(CATALOGUE, "llamacpp", PROFILES[name], card, 2048)
+    rows = forecast(CATALOGUE, CATALOGUE.precisions[precision].framework, PROFILES[name], card, 2048)
     speed = next(row for row in rows if row.precision == precision).decode_tokens_per_s
     assert speed.low < tokens_per_s < speed.high
 

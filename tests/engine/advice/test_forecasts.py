@@ -217,6 +217,14 @@ class TestSpeed:
         assert row.prompt_tokens_per_s.value is None
         assert "measure it" in row.prompt_tokens_per_s.basis
 
+    def test_mlx_is_only_predicted_where_there_is_a_gpu_for_it(self):
+        row = forecast(CATALOGUE, "mlx", measured_machine(), SMOLLM2, 1024)[0]
+        assert row.decode_tokens_per_s.value is None
+        assert "on a processor: measure it" in row.decode_tokens_per_s.basis
+        found = {row.precision: row for row in forecast(CATALOGUE, "mlx", MACHINES["apple"], LLAMA_8B, 1024)}
+        assert found["mlx-4bit"].decode_tokens_per_s.value > 1.5 * found["mlx-8bit"].decode_tokens_per_s.value
+        assert "on a GPU was not measured" in found["mlx-4bit"].full_tokens_per_s.basis
+
     def test_a_mixture_of_experts_reads_those_that_take_part(self):
         hardware = machine(bandwidth=30e9)
         experts = sum(group.parameters for group in LLAMA_8B.weights if group.role.startswith("ffn"))
