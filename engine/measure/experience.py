@@ -25,7 +25,7 @@ def observations_here(machine: str) -> tuple[Observation, ...]:
             continue
         if benchmark.device_requested != "auto" or benchmark.gpu_bytes is None:
             continue  # predictions are for the device that is taken by itself, and for all of its memory
-        if (speed := benchmark.points[0].decode_tokens_per_s) is None:
+        if (speed := _median(benchmark.points[0].decode_tokens_per_s)) is None:
             continue
         source = (about.source.get("origin"), about.source.get("path"))
         if source not in cards:  # several artifacts of one source read its headers once
@@ -40,7 +40,7 @@ def observations_here(machine: str) -> tuple[Observation, ...]:
             about.precision,
             about.source,
             about.size_bytes,
-            round(speed.median, 1),
+            speed,
             benchmark.peak_bytes,
             benchmark.context_length,
             quality.kl_divergence.mean if quality else None,
