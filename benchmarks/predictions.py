@@ -251,7 +251,8 @@ def predictions(
         decoding = [forecast_decode(*each, memory.needed(), room, one.used_tokens) for each in asked]
         speeds = [(early, "decode", decoding, one.decode_tokens_per_s)]
         if one.used_tokens // PROMPT_TOKENS == 1:
-            speeds.append(("prompt", "prompt", [forecast_prompt(*each) for each in asked], one.prompt_tokens_per_s))
+            reading = [forecast_prompt(*each, memory.needed(), room) for each in asked]
+            speeds.append(("prompt", "prompt", reading, one.prompt_tokens_per_s))
         for kind, what, (then, now), measured in speeds:
             if measured is None:
                 continue

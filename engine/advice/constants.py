@@ -74,6 +74,21 @@ class GpuDecode(_Decode, frozen=True, forbid_unknown_fields=True):
     """For a GPU with memory of its own; `efficiency` is that of all types of weights there."""
 
     efficiency: float
+    attention: float
+    """Share of the memory bandwidth with which the keys and values of earlier tokens are read."""
+
+
+class GpuPrompt(Struct, frozen=True, forbid_unknown_fields=True):
+    """A prompt's time on a GPU with memory of its own, whatever the type of the quantized weights."""
+
+    efficiency: float
+    """8-bit operations of the tensor cores that are reached for each 32-bit operation outside of them."""
+    layer_s: float
+    basis: str
+    stated: tuple[float, float]
+    """The least and the most that was seen of predictions from what the maker states."""
+    wide: tuple[str, ...] = ()
+    """Compute capabilities with twice as many operations of tensor cores for each 32-bit operation."""
 
 
 class PromptModel(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +99,7 @@ class PromptModel(Struct, frozen=True, forbid_unknown_fields=True):
     layer_s: float
     basis: str
     error: float
+    gpu: GpuPrompt | None = None
     scores: bool = False
     """Whether the vocabulary's scores are worked out for every token of a prompt, not for the last alone."""
 

@@ -51,6 +51,7 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True):
     os: str
     architecture: str
     names: tuple[str, ...] = ()
+    float32_tflops: float | None = None
     reckoned: str = ""
     board: str = ""
     cpu: Processor | None = None
@@ -127,17 +128,26 @@ def memory_of(device: Hardware) -> tuple[Fact[int], Fact[float]]:
     return device.memory.total_bytes, device.memory.bandwidth_bytes_per_s
 
 
-def stated_bandwidth(devices: Mapping[str, Device], name: str | None) -> Fact[float]:
-    """Memory bandwidth in bytes per second of the GPU, board or processor that was detected by this name.
+def detected_device(devices: Mapping[str, Device], name: str | None) -> Device | None:
+    """The device whose GPU, board or processor was detected by this name.
 
-    The longest of the devices' names that it contains counts; unknown where it contains none.
+    The longest of the devices' names that it contains counts; None where it contains none.
     """
     plain = _MARKS.sub("", name or "")
-    unknown: Fact[float] = Fact()
-    found = [
-        (len(each), device.bandwidth) for device in devices.values() for each in device.names if _contains(plain, each)
-    ]
-    return max(found, key=lambda pair: pair[0], default=(0, unknown))[1]
+    found = [(len(each), device) for device in devices.values() for each in device.names if _contains(plain, each)]
+    return max(found, key=lambda pair: pair[0], default=(0, None))[1]
+
+
+def stated_bandwidth(devices: Mapping[str, Device], name: str | None) -> Fact[float]:
+    """Memory bandwidth in bytes per second of the GPU, board or processor that was detected by this name."""
+    device = detected_device(devices, name)
+    return device.bandwidth if device else Fact()
+
+
+def stated_float32(devices: Mapping[str, Device], name: str | None) -> Fact[float]:
+    """32-bit operations per second, outside of its tensor cores, of the graphics card detected by this name."""
+    device = detected_device(devices, name)
+    return Fact(device.float32_tflops * 1e12, device.stated) if device and device.float32_tflops else Fact()
 
 
 @lru_cache(maxsize=1024)  # a list of models asks for every model
@@ -212,6 +222,8 @@ def _check(file: DataFile, key: str, device: Device) -> None:
         file.fail("it needs sizes of memory above zero", *place, "memory_gib")
     if device.bandwidth_gb_s <= 0:
         file.fail("the bandwidth must be above zero", *place, "bandwidth_gb_s")
+    if device.float32_tflops is not None and device.float32_tflops <= 0:
+        file.fail("the operations must be above zero", *place, "float32_tflops")
     if not device.source.startswith("https://"):
         file.fail("the source must be an address that begins with https://", *place, "source")
     reference(file, device.os, SYSTEMS, "system", *place, "os")

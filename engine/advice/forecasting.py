@@ -62,7 +62,7 @@ def _forecast_one(
         memory_bytes=memory.corrected(factor, taught),
         decode_tokens_per_s=corrected(forecast_decode(*asked, needed, room), "early"),
         full_tokens_per_s=corrected(forecast_decode(*asked, needed, room, context_length), "long"),
-        prompt_tokens_per_s=corrected(forecast_prompt(*asked), "prompt"),
+        prompt_tokens_per_s=corrected(forecast_prompt(*asked, needed, room), "prompt"),
         quality=_quality(entry),
         quality_words=entry.words,
         fits=room.fits(needed),

@@ -45,7 +45,7 @@ def _lessons(catalogue: Catalogue, hardware: Hardware, observations: Sequence[Ob
             known,
             early=_ratio(one.decode_tokens_per_s, forecast_decode(*asked, needed, room)),
             long=_ratio(one.long_tokens_per_s, forecast_decode(*asked, needed, room, one.used_tokens)),
-            prompt=_ratio(one.prompt_tokens_per_s, forecast_prompt(*asked)),
+            prompt=_ratio(one.prompt_tokens_per_s, forecast_prompt(*asked, needed, room)),
             memory=_ratio(one.peak_bytes, memory.estimate),
         )
 

@@ -69,14 +69,15 @@ def forecast_memory(
     to_gpu = _goes_to_gpu(catalogue, framework, size, hardware)
     as_stored = hardware.os.value in model.as_stored_on or to_gpu
     gpu = model.gpu if to_gpu else None
-    used = context_length if used_tokens is None or gpu else min(used_tokens, context_length)  # a GPU holds all at once
+    used = context_length if used_tokens is None else min(used_tokens, context_length)
+    reserved = context_length if gpu else used
     held = [_held(part, model, catalogue, hardware, size.tied, as_stored) for part in size.parts]
     weights, spare = (sum(column) for column in zip(*held, strict=True)) if held else (0.0, 0.0)
     cache = _cache(model, card, context_length if model.cache_whole else used, as_stored)
-    piece = min(model.piece, used)
+    piece = min(model.piece, reserved)
     numbers = piece * model.activations * (card.width or 0)
-    numbers += min(model.logits * model.piece, used) * (card.vocabulary or 0)
-    numbers += (min(model.scores, 1.0) if gpu else model.scores) * piece * ((card.heads or 0) + 1) * used
+    numbers += min(model.logits * model.piece, reserved) * (card.vocabulary or 0)
+    numbers += (reserved + used / 2 if gpu else model.scores * used) * piece * ((card.heads or 0) + 1)
     loading = max((_loading(part, catalogue) for part in size.parts), default=0.0)
     buffers = max(4.0 * numbers, loading - (cache or 0.0))
     vocabulary = float(model.vocabulary_entry_bytes * (card.vocabulary or 0))

@@ -1,13 +1,15 @@
 """How fast a model answers: every weight that takes part in a token is read once for it, and multiplied."""
 
+from collections.abc import Iterator
+
 from msgspec.structs import replace
 
 from engine.advice.catalogue import Catalogue
-from engine.advice.constants import DecodeModel
-from engine.advice.devices import stated_bandwidth
+from engine.advice.constants import DecodeModel, GpuDecode, GpuPrompt
+from engine.advice.devices import stated_bandwidth, stated_float32
 from engine.advice.records import Estimate
 from engine.advice.room import Needed, Room, usable_gpus
-from engine.advice.sizes import SizeForecast
+from engine.advice.sizes import Part, SizeForecast
 from engine.hardware.facts import Accelerator, Hardware
 from engine.models.card import ModelCard
 from engine.text import printable
@@ -64,13 +66,8 @@ def forecast_decode(
     seconds = (card.vocabulary or 0) * (on_gpu or model).vocabulary_entry_s
     rate = hardware.throughput.int8_ops_per_s.value if hardware.throughput else None
     sources, stated = [], False
-    if used_tokens:
-        if gpus:
-            return Estimate(None, "unknown: how much slower long conversations are on a GPU was not measured")
-        attention_s = _attention_s(hardware, card, model.attention)
-        if attention_s is None:
-            return Estimate(None, "unknown: how fast the processor computes attention is not known")
-        seconds += used_tokens * attention_s
+    if used_tokens and gpus and not room.own_gpu:
+        return Estimate(None, "unknown: how much slower long conversations are on such a GPU was not measured")
     for gpu, count in ((room.gpu, layers), (None, card.layers - layers)):
         if not count:
             continue
@@ -83,7 +80,10 @@ def forecast_decode(
             if 0 < most < bandwidth:
                 bandwidth, source = most, f"{source}, of which its threads read {most / 1e9:.0f} GB/s at most"
         own = on_gpu if gpu else None
-        seconds += count * (own or model).layer_s
+        earlier_s = _earlier_s(model, own, hardware, card, bandwidth, used_tokens)
+        if earlier_s is None:
+            return Estimate(None, "unknown: how much attention takes is not known")
+        seconds += count * ((own or model).layer_s + earlier_s / card.layers)
         seconds += (read / own.efficiency if own else effort) * count / card.layers / bandwidth
         if gpu is None and rate:
             seconds += multiplications * count / card.layers / rate
@@ -96,12 +96,11 @@ def forecast_decode(
     if active < 1:
         basis += f"; of the experts' weights {active:.0%} are read for a token"
     if used_tokens:
-        basis = (
-            f"as early in a conversation, and attention to {used_tokens:,} tokens, for which {model.attention:.0%} "
-            "of the processor's 32-bit operations are reached"
-        )
+        reached = "the processor's 32-bit operations are reached"
+        share, what = (all_there.attention, "the bandwidth is reached") if all_there else (model.attention, reached)
+        basis = f"as early in a conversation, and attention to {used_tokens:,} tokens, for which {share:.0%} of {what}"
     speed = Estimate(round(1 / seconds, 1), f"{basis}; {(all_there or model).basis}")
-    if used_tokens and not _seen_alike(hardware):
+    if used_tokens and not (all_there or _seen_alike(hardware)):
         return speed
     if not stated:
         return speed.within(model.error)
@@ -110,7 +109,13 @@ def forecast_decode(
 
 
 def forecast_prompt(
-    catalogue: Catalogue, framework: str, size: SizeForecast, hardware: Hardware, card: ModelCard
+    catalogue: Catalogue,
+    framework: str,
+    size: SizeForecast,
+    hardware: Hardware,
+    card: ModelCard,
+    needed: Needed,
+    room: Room,
 ) -> Estimate:
     """Tokens per second while a prompt of PROMPT_TOKENS is read: its tokens share the reading of the weights, and what
     takes the time is multiplying them.
@@ -123,26 +128,79 @@ def forecast_prompt(
     if card.layers is None:
         return Estimate(None, _NO_LAYERS)
     if usable_gpus(catalogue, framework, hardware):
-        return Estimate(None, "unknown: how fast a GPU reads prompts was not measured")
+        return _forecast_gpu_prompt(catalogue, model.prompt.gpu, size, card, active, needed, room)
     rate = hardware.throughput.int8_ops_per_s.value if hardware.throughput else None
     attention_s = _attention_s(hardware, card, model.prompt.attention)
     if not rate or attention_s is None:
         return Estimate(None, "unknown: how fast the processor multiplies was not measured")
     seconds = card.layers * model.prompt.layer_s + attention_s * PROMPT_TOKENS / 2
-    for part in size.parts:
-        scores = part.role == "output" or (part.role == "embedding" and size.tied)
-        if part.role == "vector" or (scores and not model.prompt.scores) or (part.role == "embedding" and not scores):
-            continue
+    for part, weights in _multiplied(size, active, scores=model.prompt.scores):
         kind = catalogue.types.get(part.type)
         if kind is None or not kind.prompt:
             return Estimate(None, f"unknown: how fast prompts are read with weights of {part.type} was not measured")
-        taking_part = active if part.role in EXPERT_ROLES else 1.0
-        seconds += taking_part * 2 * part.parameters / (rate * kind.prompt)
+        seconds += 2 * weights / (rate * kind.prompt)
     basis = (
         f"a prompt of {PROMPT_TOKENS} tokens, and {rate / 1e9:.0f} billion 8-bit operations a second of the processor"
     )
     speed = Estimate(round(1 / seconds, 1), f"{basis}; {model.prompt.basis}")
     return speed.within(model.prompt.error) if _seen_alike(hardware) else speed
+
+
+def _forecast_gpu_prompt(
+    catalogue: Catalogue,
+    model: GpuPrompt | None,
+    size: SizeForecast,
+    card: ModelCard,
+    active: float,
+    needed: Needed,
+    room: Room,
+) -> Estimate:
+    """The same on a GPU with memory of its own that holds the whole model."""
+    gpu = room.own_gpu
+    if model is None or gpu is None:
+        return Estimate(None, "unknown: how fast such a GPU reads prompts was not measured")
+    if not room.fits_gpu(needed.gpu_bytes):
+        return Estimate(None, "unknown: how fast prompts are read was not measured where a part lies on the GPU")
+    name = printable(gpu.name.value or "the GPU", keep="")
+    rate = stated_float32(catalogue.devices, gpu.name.value)
+    if rate.value is None:
+        return Estimate(None, f"unknown: how fast {name} multiplies is not known here")
+    reached = rate.value * model.efficiency * (2 if gpu.compute_capability.value in model.wide else 1)
+    seconds = (card.layers or 0) * model.layer_s
+    for part, weights in _multiplied(size, active):
+        kind = catalogue.types.get(part.type)
+        if kind is None or kind.block == 1:
+            return Estimate(None, f"unknown: how fast GPUs read prompts with weights of {part.type} differs too much")
+        seconds += 2 * weights / reached
+    speed = Estimate(
+        round(1 / seconds, 1),
+        f"a prompt of {PROMPT_TOKENS} tokens, and {rate.value / 1e12:g} trillion 32-bit operations a second of {name}, "
+        f"{rate.source}; {model.basis}",
+    )
+    lowest, highest = model.stated
+    return replace(speed, low=lowest / seconds, high=highest / seconds)
+
+
+def _multiplied(size: SizeForecast, active: float, *, scores: bool = False) -> Iterator[tuple[Part, float]]:
+    """The parts that every token of a prompt is multiplied with, and how many of their weights."""
+    for part in size.parts:
+        is_output = part.role == "output" or (part.role == "embedding" and size.tied)
+        if part.role == "vector" or (is_output and not scores) or (part.role == "embedding" and not is_output):
+            continue
+        yield part, part.parameters * (active if part.role in EXPERT_ROLES else 1.0)
+
+
+def _earlier_s(
+    model: DecodeModel, gpu: GpuDecode | None, hardware: Hardware, card: ModelCard, bandwidth: float, tokens: int
+) -> float | None:
+    """Seconds that attention to so many earlier tokens takes in all layers: a GPU reads their keys and values."""
+    if not tokens:
+        return 0.0
+    if gpu is not None:
+        cache_bytes = card.kv_cache_bytes(tokens)
+        return None if cache_bytes is None else cache_bytes / (bandwidth * gpu.attention)
+    one_s = _attention_s(hardware, card, model.attention)
+    return None if one_s is None else tokens * one_s
 
 
 def _seen_alike(hardware: Hardware) -> bool:

@@ -58,6 +58,11 @@ PUBLISHED = [
     ("rtx-5070", LLAMA_2_7B, "Q4_0", 127.54),
     ("rtx-5070-ti", LLAMA_2_7B, "Q4_0", 176.85),
     ("rtx-5080", LLAMA_2_7B, "Q4_0", 181.99),
+    ("rtx-5090", LLAMA_2_7B, "Q4_0", 290.02),
+    ("rtx-4090", LLAMA_2_7B, "Q4_0", 186.21),
+    ("rtx-3090", LLAMA_2_7B, "Q4_0", 158.16),
+    ("a100-80gb-pcie", LLAMA_2_7B, "Q4_0", 190.88),
+    ("h100-sxm", LLAMA_2_7B, "Q4_0", 267.81),
     # https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/BENCHMARKS.md
     ("apple-m4-max-16-core-64gb", QWEN3_4B, "mlx-4bit", 134.5),
     ("apple-m4-max-16-core-64gb", QWEN3_4B, "mlx-8bit", 86.9),
@@ -78,6 +83,33 @@ def test_speeds_lie_around_those_that_were_published(name, card, precision, toke
     rows = forecast(CATALOGUE, CATALOGUE.precisions[precision].framework, PROFILES[name], card, 2048)
     speed = next(row for row in rows if row.precision == precision).decode_tokens_per_s
     assert speed.low < tokens_per_s < speed.high
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens_per_s"),
+    [  # https://github.com/ggml-org/llama.cpp/discussions/15013, prompts of 512 tokens
+        ("rtx-5090", 14073),
+        ("rtx-4090", 11993),
+        ("h100-sxm", 9918),
+        ("rtx-5080", 8297),
+        ("rtx-5070-ti", 6952),
+        ("rtx-4070-ti-super", 6925),
+        ("rtx-5070", 5185),
+        ("rtx-3090", 5175),
+        ("a100-80gb-pcie", 4850),
+    ],
+)
+def test_speeds_of_prompts_lie_around_those_that_were_published(name, tokens_per_s):
+    rows = forecast(CATALOGUE, "llamacpp", PROFILES[name], LLAMA_2_7B, 2048)
+    speed = next(row for row in rows if row.precision == "Q4_0").prompt_tokens_per_s
+    assert speed.low < tokens_per_s < speed.high
+
+
+def test_a_long_conversation_on_a_card_is_as_slow_as_was_published():
+    # https://github.com/ggml-org/llama.cpp/pull/17505
+    rows = forecast(CATALOGUE, "llamacpp", PROFILES["rtx-4090"], LLAMA_8B, 32768)
+    speed = next(row for row in rows if row.precision == "Q4_0").full_tokens_per_s
+    assert speed.low < 102.76 < speed.high
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -9,7 +9,7 @@ from engine.advice.room import Needed, measure_room
 from engine.advice.sizes import forecast_size
 from engine.hardware.facts import Accelerator, Cpu, Fact, Hardware, Memory
 
-from .machines import GIB, LLAMA_8B, MACHINES, SILENT, SMOLLM2, gpu, machine
+from .machines import GIB, LLAMA_8B, LLAMA_70B, MACHINES, SILENT, SMOLLM2, gpu, machine
 
 CATALOGUE = load_catalogue()
 UNKNOWN = Hardware()
@@ -194,10 +194,23 @@ class TestSpeed:
                 for estimate in (short.decode_tokens_per_s, short.full_tokens_per_s, long.full_tokens_per_s)
             )
             assert full - early == pytest.approx(4 * (some - early), rel=0.05)
-        for bare in (machine(bandwidth=30e9), MACHINES["nvidia"]):
-            row = forecast(CATALOGUE, "llamacpp", bare, SMOLLM2, 1024)[0]
-            assert row.full_tokens_per_s.value is None
-            assert row.full_tokens_per_s.basis.startswith("unknown: how")
+        row = forecast(CATALOGUE, "llamacpp", machine(bandwidth=30e9), SMOLLM2, 1024)[0]
+        assert row.full_tokens_per_s.value is None
+        assert row.full_tokens_per_s.basis.startswith("unknown: how")
+
+    def test_on_a_card_a_long_conversation_is_slower_by_what_the_cache_takes(self):
+        card, kept = MACHINES["nvidia"], LLAMA_8B.kv_cache_bytes(8192)
+        rows = {tokens: forecast(CATALOGUE, "llamacpp", card, LLAMA_8B, tokens) for tokens in (4096, 8192)}
+        early, some, full = (
+            1 / next(getattr(row, when).value for row in rows[tokens] if row.precision == "Q4_K_M")
+            for when, tokens in (
+                ("decode_tokens_per_s", 8192),
+                ("full_tokens_per_s", 4096),
+                ("full_tokens_per_s", 8192),
+            )
+        )
+        assert full - early == pytest.approx(2 * (some - early), rel=0.05)
+        assert full - early == pytest.approx(kept / (0.75 * 1008e9), rel=0.05)
 
     def test_a_prompt_is_as_fast_as_the_processor_multiplies(self):
         slow, fast = (
@@ -209,13 +222,29 @@ class TestSpeed:
             assert estimate.value < fast[name].value <= 2.01 * estimate.value
             assert "100 billion 8-bit operations" in estimate.basis
             assert estimate.low is None, "only seen on other processors"
-        for bare in (machine(bandwidth=30e9), MACHINES["nvidia"]):
-            row = forecast(CATALOGUE, "llamacpp", bare, SMOLLM2, 1024)[0]
-            assert row.prompt_tokens_per_s.value is None
-            assert row.prompt_tokens_per_s.basis.startswith("unknown: how fast")
+        row = forecast(CATALOGUE, "llamacpp", machine(bandwidth=30e9), SMOLLM2, 1024)[0]
+        assert row.prompt_tokens_per_s.value is None
+        assert row.prompt_tokens_per_s.basis.startswith("unknown: how fast")
         row = forecast(CATALOGUE, "mlx", measured_machine(), SMOLLM2, 1024)[0]
         assert row.prompt_tokens_per_s.value is None
         assert "measure it" in row.prompt_tokens_per_s.basis
+
+    def test_a_card_reads_prompts_as_fast_as_it_computes(self):
+        def read(hardware, precision="Q4_K_M", model=LLAMA_8B):
+            rows = forecast(CATALOGUE, "llamacpp", hardware, model, 2048)
+            return next(row.prompt_tokens_per_s for row in rows if row.precision == precision)
+
+        found = read(MACHINES["nvidia"])
+        assert found.low < found.value < found.high
+        assert "82.6 trillion 32-bit operations a second of NVIDIA" in found.basis
+        assert "differs too much" in read(MACHINES["nvidia"], "BF16").basis
+        assert "where a part lies on the GPU" in read(MACHINES["nvidia"], model=LLAMA_70B).basis
+        unnamed = structs.replace(MACHINES["nvidia"].accelerators[0], name=Fact("NVIDIA Something"))
+        assert (
+            "NVIDIA Something multiplies is not known"
+            in read(structs.replace(MACHINES["nvidia"], accelerators=(unnamed,))).basis
+        )
+        assert "such a GPU" in read(MACHINES["apple"]).basis
 
     def test_mlx_is_only_predicted_where_there_is_a_gpu_for_it(self):
         row = forecast(CATALOGUE, "mlx", measured_machine(), SMOLLM2, 1024)[0]
@@ -223,7 +252,7 @@ class TestSpeed:
         assert "on a processor: measure it" in row.decode_tokens_per_s.basis
         found = {row.precision: row for row in forecast(CATALOGUE, "mlx", MACHINES["apple"], LLAMA_8B, 1024)}
         assert found["mlx-4bit"].decode_tokens_per_s.value > 1.5 * found["mlx-8bit"].decode_tokens_per_s.value
-        assert "on a GPU was not measured" in found["mlx-4bit"].full_tokens_per_s.basis
+        assert "on such a GPU was not measured" in found["mlx-4bit"].full_tokens_per_s.basis
 
     def test_a_mixture_of_experts_reads_those_that_take_part(self):
         hardware = machine(bandwidth=30e9)
