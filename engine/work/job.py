@@ -28,6 +28,10 @@ from engine.work.protocol import JobEnded, JobEvent, JobStarted, Memory, StepDon
 TICK_S = 0.1
 MEMORY_INTERVAL_S = 1.0
 ORPHAN_WAIT_S = 5.0
+FULL_BYTES = 1 << 20
+"""A disk with less free is full."""
+UNWRITTEN = "iostream error"
+"""All that libraries of C++ say when they cannot write; by then they may have deleted what filled the disk."""
 
 
 class Job:
@@ -57,7 +61,7 @@ class Job:
             self._journal.append(JobEnded(self._stopped_as() or "cancelled", {}))
             return 130
         except Exception as error:
-            stated = error if isinstance(error, EdgewiseError) else self._state(error)
+            stated = self._state(error)
             with contextlib.suppress(OSError):
                 self._journal.append(JobEnded("failed", {}, stated.to_dict()))
             return 1
@@ -79,13 +83,24 @@ class Job:
         return next(asked, "cancelled" if self._stopped else "")
 
     def _state(self, error: Exception) -> EdgewiseError:
-        traceback.print_exc()
         log = str(self.folder / "job.log")
+        if not isinstance(error, EdgewiseError):
+            traceback.print_exc()
+        if isinstance(error, ResourceError):
+            return error
+        full = "No space left" in str(error) or shutil.disk_usage(self.folder).free < FULL_BYTES
+        if full or UNWRITTEN in str(error):
+            what = "The disk is full." if full else "A file could not be written; perhaps the disk was full."
+            said = str(error).splitlines()
+            why = next((line for line in said if "No space left" in line or UNWRITTEN in line), " ".join(said[:2]))
+            return ResourceError(what, why, "Free some disk space, then resume the job.", log)
+        if isinstance(error, EdgewiseError):
+            return error
         if isinstance(error, OSError):
             return ResourceError(
                 "The job could not go on.",
                 f"{error.strerror or error}: {error.filename or self.folder}",
-                "Free some disk space, or make the data folder writable, and resume the job.",
+                "Make the data folder writable, and resume the job.",
                 log,
             )
         return WorkerError(

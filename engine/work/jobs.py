@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from engine.advice.records import Plan
+from engine.downloads import require_disk
 from engine.errors import InputError, ResourceError, UsageError
 from engine.paths import room
 from engine.work.journal import JobView, JournalReader, StepView, fold
@@ -35,7 +36,11 @@ class StoredPlan(msgspec.Struct, frozen=True):
 
 
 def submit(plan: Plan) -> str:
-    """Write a job down, start its process apart from this terminal, and return its id."""
+    """Write a job down, start its process apart from this terminal, and return its id.
+
+    Raises ResourceError where there is no room for it.
+    """
+    require_disk(room("jobs"), 0)
     job_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     folder = room("jobs") / job_id
     partial = folder.with_name(f".{job_id}")
@@ -203,6 +208,7 @@ def resume(job_id: str) -> None:
         raise UsageError(f"Job {job_id} is running already.", "", f"Watch it with `edgewise jobs attach {job_id}`.")
     if view.status == "done":
         raise UsageError(f"Job {job_id} is done.", "", "There is nothing left to resume.")
+    require_disk(folder, 0)
     for marker in STOP_MARKERS.values():
         (folder / marker).unlink(missing_ok=True)
     start(job_id, view.attempt + 1)

@@ -1,6 +1,7 @@
 """A job's journal: every event on a line of its own, appended by the job, read from the start by whoever watches."""
 
 import contextlib
+import errno
 import os
 import time
 from pathlib import Path
@@ -25,6 +26,8 @@ from engine.work.protocol import (
 )
 
 LOG_LINES = 200
+RESERVE_BYTES = 1 << 16
+"""What the journal keeps for its last event, in case the disk is full by then."""
 ENDED_EARLY = ("failed", "cancelled", "paused", "interrupted")
 """How a job can be that is not done and could go on."""
 
@@ -33,18 +36,28 @@ class Journal:
     """The writing end, held by the job alone."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         data = path.read_bytes()
         self._n = data.count(b"\n")
-        if data and not data.endswith(b"\n"):  # the last writer was killed in the middle of a line
-            os.write(self._fd, b"\n")
-            self._n += 1
+        self._torn = bool(data) and not data.endswith(b"\n")  # the last writer was stopped in the middle of a line
+        self._reserve = path.with_name("reserve")
+        with contextlib.suppress(OSError):
+            self._reserve.write_bytes(os.urandom(RESERVE_BYTES))
 
     def append(self, event: JobEvent) -> None:
-        """Write one event, in one write; what matters after a crash is forced to the disk."""
-        line = encode(Stamped(self._n, time.time(), event))
-        self._n += 1
-        os.write(self._fd, line)
+        """Write one event, in one write; what matters after a crash is forced to the disk. Raises OSError.
+
+        The last event is given the room that was kept for it.
+        """
+        if isinstance(event, JobEnded):
+            self._reserve.unlink(missing_ok=True)
+        line = b"\n" * self._torn + encode(Stamped(self._n, time.time(), event))
+        self._n += line.count(b"\n")
+        written = os.write(self._fd, line)
+        self._torn = written < len(line)
+        if self._torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         if isinstance(event, StepDone | JobEnded):
             with contextlib.suppress(OSError):
                 os.fsync(self._fd)

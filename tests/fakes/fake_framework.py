@@ -131,6 +131,11 @@ def refuse(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str
     raise InputError("The model is broken.", "Its header ends early.", "Fetch it again.", "/tmp/a.log")
 
 
+def spill(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
+    """Fail as libraries do that cannot write."""
+    raise RuntimeError(params["words"])
+
+
 def stumble(params: Mapping[str, Any], scratch: Path, report: Report) -> dict[str, Any]:
     """Fail in a way nobody foresaw."""
     raise ValueError("nobody foresaw \udcff this")
@@ -243,6 +248,6 @@ STEPS: dict[str, StepFunction] = {
     function.__name__: function
     for function in (
         count, make, noise, long_lines, long_result, strange_result, children, reading_child, hold, path, abort,
-        refuse, stumble, leave, backwards,
+        refuse, spill, stumble, leave, backwards,
     )
 }  # fmt: skip

@@ -224,8 +224,6 @@ def _conversion_error(error: WorkerError, watch: Watch) -> WorkerError | InputEr
             "Its configuration names files with code in `auto_map`.",
             "Choose a model that transformers supports by itself.",
         )
-    if "No space left" in why:
-        return ResourceError("The disk is full.", why.splitlines()[-1], "Free some space and resume the job.")
     if "(status -9)" in error.what or "MemoryError" in why or "can't allocate memory" in why:
         return ResourceError(
             "Memory ran out while Olive converted the model.",

@@ -139,11 +139,25 @@ class TestFailed:
         job_process(job_id).rlimit(psutil.RLIMIT_FSIZE, (limit, limit))
         assert wait_for_end(job_id).status == "interrupted"
         wait_until(lambda: not running(data_folder), 2)
-        assert "File too large" in (folder / "job.log").read_text()
+        assert "No space left" in (folder / "job.log").read_text()
         jobs.resume(job_id)
         view = wait_until_done(job_id)
         assert [one.status for one in view.steps] == ["skipped", "done"]
         assert entered(ledger) == ["a", "b", "b"]
+
+    @pytest.mark.parametrize(
+        ("words", "what"),
+        [
+            ("saving:\n[Errno 28] No space left on device: 'model.bin'", "The disk is full."),
+            ("basic_ios::clear: iostream error", "A file could not be written; perhaps the disk was full."),
+        ],
+    )
+    def test_a_library_that_cannot_write(self, words, what):
+        error = wait_for_end(submit(step("a", "spill", words=words))).error
+        assert error is not None
+        assert (error["kind"], error["what"]) == ("ResourceError", what)
+        assert words.splitlines()[-1] in error["why"]
+        assert "resume" in error["remedy"]
 
     def test_a_data_folder_that_takes_nothing(self, data_folder):
         (data_folder / "jobs").write_text("in the way")

@@ -1,5 +1,8 @@
+import errno
 import os
+import shutil
 import time
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -7,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.advice.records import Plan, Step
+from engine.errors import ResourceError
+from engine.work import jobs
 from engine.work.journal import LOG_LINES, JobView, Journal, JournalReader, StepView, fold
 from engine.work.protocol import (
     JobEnded,
@@ -282,3 +287,38 @@ class TestLines:
     def test_what_is_no_message_is_a_value_error(self, line):
         with pytest.raises(ValueError, match="not a JSON"):
             decode(line)
+
+
+class TestFullDisk:
+    @pytest.fixture
+    def write(self, tmp_path, monkeypatch):
+        """os.write as on a disk that takes half a line and then nothing, until the room that is kept is free."""
+        write, taken = os.write, []
+
+        def full(descriptor: int, data: bytes) -> int:
+            if not (tmp_path / "reserve").exists():
+                return write(descriptor, data)
+            if taken:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            taken.append(data)
+            return write(descriptor, data[: len(data) // 2])
+
+        return lambda: monkeypatch.setattr(os, "write", full)
+
+    def test_the_last_word_has_room(self, tmp_path, write):
+        journal = Journal(tmp_path / "events.jsonl")
+        journal.append(JobStarted(1, 1))
+        write()
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                journal.append(Memory("convert", 1, 1))
+        journal.append(JobEnded("failed", {}, {"what": "The disk is full."}))
+        events = [stamped.params for stamped in JournalReader(tmp_path / "events.jsonl").read_new()]
+        assert events == [JobStarted(1, 1), JobEnded("failed", {}, {"what": "The disk is full."})]
+
+    def test_no_job_is_begun_on_it(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("EDGEWISE_DATA", str(tmp_path))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))
+        with pytest.raises(ResourceError, match="not enough disk space"):
+            jobs.submit(PLAN)
+        assert not list((tmp_path / "jobs").iterdir())
