@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.fakes import FAKE_ENVIRONMENT, make_fake_home
 
@@ -14,6 +15,18 @@ settings.register_profile("edgewise", deadline=None)  # a busy machine is no fai
 settings.load_profile("edgewise")
 
 GIVEN_DATA = os.environ.get("EDGEWISE_DATA")
+
+
+class Scheduling(LoadScopeScheduling):
+    """One worker has all tests of the frameworks: they take every core and much memory, one at a time is enough."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "frameworks" if nodeid.startswith("tests/frameworks/") else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Spread the tests over two workers."""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
