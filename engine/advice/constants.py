@@ -86,7 +86,7 @@ class GpuPrompt(Struct, frozen=True, forbid_unknown_fields=True):
     layer_s: float
     basis: str
     stated: tuple[float, float]
-    """The least and the most that was seen of predictions from what the maker states."""
+    """The least and the most that was seen of predictions."""
     wide: tuple[str, ...] = ()
     """Compute capabilities with twice as many operations of tensor cores for each 32-bit operation."""
 

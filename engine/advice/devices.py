@@ -147,7 +147,8 @@ def stated_bandwidth(devices: Mapping[str, Device], name: str | None) -> Fact[fl
 def stated_float32(devices: Mapping[str, Device], name: str | None) -> Fact[float]:
     """32-bit operations per second, outside of its tensor cores, of the graphics card detected by this name."""
     device = detected_device(devices, name)
-    return Fact(device.float32_tflops * 1e12, device.stated) if device and device.float32_tflops else Fact()
+    known = device.float32_tflops if device else None
+    return Fact(known * 1e12, "CUDA cores × 2 × boost clock") if known else Fact()
 
 
 @lru_cache(maxsize=1024)  # a list of models asks for every model
