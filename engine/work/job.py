@@ -100,7 +100,7 @@ class Job:
             return ResourceError(
                 "The job could not go on.",
                 f"{error.strerror or error}: {error.filename or self.folder}",
-                "Make the data folder writable, and resume the job.",
+                "Free some disk space, or make the data folder writable, and resume the job.",
                 log,
             )
         return WorkerError(

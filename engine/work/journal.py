@@ -1,7 +1,6 @@
 """A job's journal: every event on a line of its own, appended by the job, read from the start by whoever watches."""
 
 import contextlib
-import errno
 import os
 import time
 from pathlib import Path
@@ -36,7 +35,6 @@ class Journal:
     """The writing end, held by the job alone."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         data = path.read_bytes()
         self._n = data.count(b"\n")
@@ -52,12 +50,12 @@ class Journal:
         """
         if isinstance(event, JobEnded):
             self._reserve.unlink(missing_ok=True)
+        self._n += self._torn  # a line that lacks only its end is one, and has its number
         line = b"\n" * self._torn + encode(Stamped(self._n, time.time(), event))
-        self._n += line.count(b"\n")
-        written = os.write(self._fd, line)
-        self._torn = written < len(line)
-        if self._torn:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        self._n += 1
+        while line:  # a disk that is full takes a part, and says at the next write what is wrong
+            line = line[os.write(self._fd, line) :]
+            self._torn = bool(line)
         if isinstance(event, StepDone | JobEnded):
             with contextlib.suppress(OSError):
                 os.fsync(self._fd)

@@ -139,7 +139,7 @@ class TestFailed:
         job_process(job_id).rlimit(psutil.RLIMIT_FSIZE, (limit, limit))
         assert wait_for_end(job_id).status == "interrupted"
         wait_until(lambda: not running(data_folder), 2)
-        assert "No space left" in (folder / "job.log").read_text()
+        assert "File too large" in (folder / "job.log").read_text()
         jobs.resume(job_id)
         view = wait_until_done(job_id)
         assert [one.status for one in view.steps] == ["skipped", "done"]
